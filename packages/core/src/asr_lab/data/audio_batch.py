@@ -1,0 +1,34 @@
+"""What the loader hands over: samples and tokens of a few utterances, before any features."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float32, Int16, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioBatch:
+    """A few utterances as the loader workers decoded them, on the CPU."""
+
+    utterance_ids: tuple[str, ...]
+    samples: Int16[Tensor, "batch samples"]
+    """16-bit mono audio at the model's sample rate, zero-padded."""
+    lengths: Int64[Tensor, " batch"]
+    """Number of samples of each utterance."""
+    tokens: Int64[Tensor, "batch tokens"]
+    token_lengths: Int64[Tensor, " batch"]
+    keys: Int64[Tensor, " batch"]
+    """One number per utterance and epoch, from which augmentation draws."""
+    speeds: Float32[Tensor, " batch"]
+    """Speed factor that the plan drew; 1 leaves the audio as it is."""
+    valid: Bool[Tensor, " batch"]
+    """False for an utterance whose audio could not be used."""
+    problems: tuple[str, ...]
+    """Why an utterance is not valid; empty where it is."""
+    language: tuple[str, ...]
+    texts: tuple[str, ...]
+    """The transcripts as the corpus gives them."""
+
+    def __len__(self) -> int:
+        """Return the number of utterances, valid or not."""
+        return len(self.utterance_ids)

@@ -1,0 +1,30 @@
+"""Hooks, registry and loading of plugins; imports nothing but the standard library and pluggy."""
+
+from asr_lab.plugins.hooks import hookimpl
+from asr_lab.plugins.lazy import lazy_attributes
+from asr_lab.plugins.loading import Plugins, PluginStatus, installed_plugins, load_plugins
+from asr_lab.plugins.registry import Registry
+from asr_lab.plugins.specs import (
+    CommandSpec,
+    DatasetSpec,
+    ModelSpec,
+    PrecisionSpec,
+    TokenizerSpec,
+    TrackerSpec,
+)
+
+__all__ = [
+    "CommandSpec",
+    "DatasetSpec",
+    "ModelSpec",
+    "PluginStatus",
+    "Plugins",
+    "PrecisionSpec",
+    "Registry",
+    "TokenizerSpec",
+    "TrackerSpec",
+    "hookimpl",
+    "installed_plugins",
+    "lazy_attributes",
+    "load_plugins",
+]

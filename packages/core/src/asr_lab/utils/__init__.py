@@ -1,0 +1,1 @@
+"""Error rates, and the errors that people see."""
