@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from asr_lab.utils.errors import AmbiguousNameError, unknown
 from asr_lab.plugins.specs import (
     CommandSpec,
     DatasetSpec,
@@ -14,6 +13,7 @@ from asr_lab.plugins.specs import (
     TokenizerSpec,
     TrackerSpec,
 )
+from asr_lab.utils.errors import AmbiguousNameError, unknown
 
 S = TypeVar("S", bound=Spec)
 

@@ -8,7 +8,7 @@ class UserError(ValueError):
     """A mistake of whoever runs the program; the command line prints it without a traceback."""
 
 
-class UserErrors(UserError):
+class CombinedUserError(UserError):
     """Several mistakes, reported together."""
 
     def __init__(self, problems: Sequence[str]) -> None:
