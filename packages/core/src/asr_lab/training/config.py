@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from asr_lab.data.settings import DataConfig
 from asr_lab.models.base.config import ModelConfig
+
+__all__ = ["DataConfig", "RunConfig", "TrainConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,56 +64,6 @@ class TrainConfig:
             raise ValueError(f"epochs must be above 0; got {self.epochs}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be from 0 to below 1; got {self.ema}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """How audio becomes batches."""
-
-    tokenizer: str = "characters"
-    """Kind of tokenizer, trained on the training text: characters or bpe."""
-    vocab: int = 1024
-    """Number of tokens of a trained tokenizer; characters take what the text has."""
-    batch_seconds: float = 120.0
-    """Seconds of audio in a micro-batch, padding counted."""
-    max_utterances: int = 256
-    """Most utterances in a micro-batch."""
-    min_duration: float = 0.1
-    """Shortest utterance, in seconds; shorter ones are bad utterances."""
-    max_duration: float = 30.0
-    """Longest utterance, in seconds; longer ones are bad utterances."""
-    speeds: tuple[float, ...] = (1.0,)
-    """Speed factors that the plan draws from."""
-    gain_db: float = 0.0
-    """Largest change of level, in dB, either way; 0 for none."""
-    noise_snr: tuple[float, float] = (0.0, 0.0)
-    """Range of signal-to-noise ratios of added noise, in dB; 0 0 for none."""
-    noise_files: str = ""
-    """Folder of noise recordings; empty for coloured noise made on the fly."""
-    impulse_responses: str = ""
-    """Folder of impulse responses for reverberation; empty for none."""
-    freq_masks: int = 2
-    """SpecAugment: number of frequency masks."""
-    freq_width: int = 27
-    """SpecAugment: largest width of a frequency mask, in mel bands."""
-    time_masks: int = 2
-    """SpecAugment: number of time masks."""
-    time_width: float = 0.05
-    """SpecAugment: largest width of a time mask, as a fraction of the utterance."""
-    workers: int = 2
-    """Loader processes; the result does not depend on it."""
-    prefetch: int = 4
-    """Micro-batches that each worker prepares ahead; the result does not depend on it."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that make no batch."""
-        for name in ("batch_seconds", "max_utterances", "max_duration"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name.replace('_', '-')} must be above 0")
-        if not self.speeds or min(self.speeds) <= 0:
-            raise ValueError(f"speeds must be above 0; got {self.speeds}")
-        if self.workers < 0 or self.prefetch < 1:
-            raise ValueError("workers must be 0 or more and prefetch 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """What a model is trained and evaluated on."""
 
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Int, Int64
@@ -42,7 +41,7 @@ class Batch:
         """Return the number of utterances, valid or not."""
         return len(self.token_lengths)
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "Batch":
         """Return a copy on `device`."""
         return type(self)(
             features=self.features.to(device),

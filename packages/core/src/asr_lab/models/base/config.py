@@ -4,9 +4,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Self
+from typing import TypeVar
 
 from asr_lab.utils.errors import UserError, suggestion
+
+C = TypeVar("C", bound="ModelConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class ModelConfig:
         return plain
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> Self:
+    def from_dict(cls: type[C], values: Mapping[str, object]) -> C:
         """Build a configuration from `to_dict`'s result; missing fields take their defaults.
 
         Raises UserError (a ValueError) for a key that is not a field, with the closest field.

@@ -1,7 +1,6 @@
 """A batch of sequences of different lengths, in one of two layouts."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,7 +30,7 @@ class Sequences:
         frames = torch.arange(self.values.shape[1], device=self.values.device)
         return frames[None] < self.lengths[:, None]
 
-    def pad(self) -> Self:
+    def pad(self) -> "Sequences":
         """Return the padded layout, with zeros as padding."""
         if self.offsets is None:
             return self
@@ -41,7 +40,7 @@ class Sequences:
         padded.values[padded.mask()] = self.values
         return padded
 
-    def pack(self) -> Self:
+    def pack(self) -> "Sequences":
         """Return the packed layout."""
         if self.offsets is not None:
             return self
@@ -49,7 +48,7 @@ class Sequences:
         offsets = torch.cat([ends.new_zeros(1), ends])
         return type(self)(self.values[self.mask()], self.lengths, offsets)
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "Sequences":
         """Return a copy on `device`."""
         offsets = None if self.offsets is None else self.offsets.to(device, non_blocking=True)
         values = self.values.to(device, non_blocking=True)

@@ -1,0 +1,39 @@
+"""Tells ASR Lab about the conformer; imports no model."""
+
+from asr_lab.plugins import ModelSpec, Registry, hookimpl
+
+PUBLISHED = ("small", "medium", "large", "large_18", "xlarge", "xxlarge", "fast_conformer")
+FROM_SCRATCH = {
+    "train.lr": 1e-3,
+    "train.warmup": 0.1,
+    "train.epochs": 60,
+    "data.batch_seconds": 240,
+    "data.time_masks": 10,
+}
+
+
+@hookimpl
+def asr_lab_register(registry: Registry) -> None:
+    """Register `conformer`."""
+    registry.add(
+        ModelSpec(
+            name="conformer",
+            summary="Fast Conformer encoder with a CTC head",
+            model="asr_lab.models.conformer.model:ConformerASRModel",
+            config="asr_lab.models.conformer.config:ConformerConfig",
+            presets=("tiny", *PUBLISHED),
+            layouts=("padded", "packed"),
+            recipes={
+                "tiny": {
+                    "train.epochs": 16,
+                    "train.lr": 3e-3,
+                    "train.warmup": 0.1,
+                    "train.weight_decay": 1e-2,
+                    "train.ema": 0.99,
+                    "data.batch_seconds": 60,
+                    "data.freq_width": 20,
+                },
+                **dict.fromkeys(PUBLISHED, FROM_SCRATCH),
+            },
+        )
+    )

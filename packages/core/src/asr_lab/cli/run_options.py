@@ -1,0 +1,181 @@
+"""From the command line of `train` to the settings of a run.
+
+Later wins: defaults of the dataclasses, the preset's recipe, the configuration file, the command
+line. All problems of all of them are reported together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asr_lab.cli.arguments import Scanner, peek
+from asr_lab.cli.config_files import Flat, assignments, flatten, looks_like_file, read_config_file
+from asr_lab.cli.flags import Assignment, Flag, Parsed, flags_of
+from asr_lab.cli.help import FlagGroup
+from asr_lab.models.base.config import ModelConfig
+from asr_lab.plugins.registry import Registry
+from asr_lab.plugins.specs import DatasetSpec, ModelSpec, TokenizerSpec, TrackerSpec, load_target
+from asr_lab.training.config import DataConfig, RunConfig, TrainConfig
+from asr_lab.utils.errors import UserError, suggestion, unknown
+
+NO_FLAG = frozenset({"model", "preset", "model_config", "train", "data_config"})
+"""Fields of RunConfig that other flags fill."""
+SET_BY_TRAINING = frozenset({"vocab"})
+"""Fields of a model configuration that the trainer sets from the tokenizer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What `train` takes besides the settings of the run."""
+
+    model: str
+    """Model, as `asr-lab models` lists it."""
+    config: str = ""
+    """Preset of the model, or a .yaml, .json or .toml file; empty for the model's first preset."""
+    dry_run: bool = False
+    """Check everything and print the plan; write nothing."""
+    json: bool = False
+    """Print JSON Lines instead of text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The model, the preset and the file that a command line chose."""
+
+    model: str = ""
+    """Qualified name; empty if there is none of that name."""
+    preset: str = ""
+    config: ModelConfig | None = None
+    """The preset's configuration."""
+    recipe: Flat = field(default_factory=dict)
+    """Training settings of the preset."""
+    file: Flat = field(default_factory=dict)
+    file_name: str = ""
+
+
+def choose(argv: Sequence[str], registry: Registry) -> tuple[Choice, list[str]]:
+    """Find model, preset and file; what cannot be found becomes a problem."""
+    problems: list[str] = []
+    said = peek(argv, "config") or ""
+    file, preset = {}, said
+    if looks_like_file(said):
+        try:
+            file = read_config_file(Path(said))
+        except UserError as error:
+            problems.append(str(error))
+        (preset,) = file.pop("preset", ("",))
+    names = file.pop("model", ())
+    name = peek(argv, "model") or (names[0] if len(names) == 1 else "")
+    file_name = said if said != preset else ""
+    choice = Choice(file=file, file_name=file_name)
+    if not name:
+        models = [spec.name for _, spec in registry.all(ModelSpec)]
+        problems.append(f"--model is missing{suggestion('', models)}")
+        return choice, problems
+    try:
+        owner, spec = registry.find(ModelSpec, name)
+        preset = preset or (spec.presets[0] if spec.presets else "default")
+        return _chosen(choice, owner, spec, preset), problems
+    except UserError as error:
+        return choice, [*problems, str(error)]
+
+
+def _chosen(choice: Choice, owner: str, spec: ModelSpec, preset: str) -> Choice:
+    recipe = spec.recipes.get(preset, {})
+    return Choice(
+        model=f"{owner}/{spec.name}",
+        preset=preset,
+        config=preset_config(spec, preset),
+        recipe=flatten(recipe, f"recipe of {spec.name} {preset}"),
+        file=choice.file,
+        file_name=choice.file_name,
+    )
+
+
+def preset_config(spec: ModelSpec, preset: str) -> ModelConfig:
+    """Return the configuration of a preset; a model without presets has only `default`.
+
+    Raises UnknownNameError for a preset that is not there, UserError for a plugin whose
+    configuration cannot be imported.
+    """
+    presets = spec.presets or ("default",)
+    if preset not in presets:
+        raise unknown(f"preset of {spec.name}", preset, presets, "asr-lab models")
+    try:
+        kind = load_target(spec.config)
+        assert isinstance(kind, type) and issubclass(kind, ModelConfig), spec.config
+        made: object = getattr(kind, preset)() if spec.presets else kind()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"model {spec.name!r} cannot be loaded: {reason}") from error
+    assert isinstance(made, ModelConfig), spec.config
+    return made
+
+
+def flag_groups(choice: Choice) -> list[FlagGroup]:
+    """Return all flags of `train`, those of the chosen model included."""
+    run = flags_of(RunConfig, skip=NO_FLAG)
+    groups = [FlagGroup(title="run", flags=[*flags_of(TrainOptions), *run])]
+    if choice.config is not None:
+        title = f"model: {type(choice.config).__name__}, preset {choice.preset}"
+        flags = flags_of(choice.config, "model.", SET_BY_TRAINING)
+        groups.append(FlagGroup(title=title, flags=flags))
+    groups.append(FlagGroup(title="training", flags=flags_of(TrainConfig, "train.")))
+    groups.append(FlagGroup(title="data", flags=flags_of(DataConfig, "data.")))
+    return groups
+
+
+def layers(
+    argv: Sequence[str], choice: Choice, flags: Sequence[Flag]
+) -> tuple[list[Assignment], list[str]]:
+    """Return all assignments, the strongest last, and what was wrong with any."""
+    found: list[Assignment] = []
+    problems: list[str] = []
+    recipe = f"recipe of {choice.model} {choice.preset}"
+    for flat, source in ((choice.recipe, recipe), (choice.file, choice.file_name)):
+        more, wrong = assignments(flat, source, flags)
+        found, problems = [*found, *more], [*problems, *wrong]
+    scanner = Scanner(flags)
+    found += scanner.read(argv)
+    problems += scanner.problems
+    if not choice.model:  # the flags of a model that is not there are not wrong as well
+        prefixes = ("--model.", f"{choice.file_name}: model.")
+        problems = [problem for problem in problems if not problem.startswith(prefixes)]
+    return found, problems
+
+
+def parse_run(argv: Sequence[str], registry: Registry) -> tuple[RunConfig, TrainOptions]:
+    """Return the settings of the run that a command line describes.
+
+    Raises UserError or CombinedUserError, before anything is read or written.
+    """
+    choice, problems = choose(argv, registry)
+    flags = [flag for group in flag_groups(choice) for flag in group.flags]
+    found, wrong = layers(argv, choice, flags)
+    parsed = Parsed(problems=[*problems, *wrong])
+    parsed.assign(found, flags)
+    parsed.values["model"] = choice.model
+    options = parsed.build(TrainOptions)
+    train = parsed.build(TrainConfig, "train.")
+    data = parsed.build(DataConfig, "data.")
+    model = choice.config and parsed.build(choice.config, "model.")
+    check_names(parsed, registry, data)
+    parsed.check()
+    assert options is not None
+    settings: dict[str, object] = {"train": train, "data_config": data, "model_config": model}
+    parsed.values["data"] = parsed.values.get("data") or RunConfig.data
+    config = parsed.build(RunConfig, model=choice.model, preset=choice.preset, **settings)
+    parsed.check()
+    assert config is not None
+    return config, options
+
+
+def check_names(parsed: Parsed, registry: Registry, data: DataConfig | None) -> None:
+    """Note data sets, tokenizers, trackers and precisions that cannot be used."""
+    _check(parsed, "trackers", lambda name: registry.find(TrackerSpec, name))
+    if data is not None:
+        _check(parsed, "data.tokenizer", lambda name: registry.find(TokenizerSpec, name))
+    from asr_lab.data.names import resolve
+
+    for flag, split in (("data", "train"), ("dev-data", "dev"), ("eval-data", "test")):
+        _check(parsed, flag, lambda name, split=split: resolve(name, registry, split))

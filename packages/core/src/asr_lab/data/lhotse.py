@@ -1,0 +1,112 @@
+"""Cuts of lhotse: JSON Lines are read directly, other forms through lhotse itself."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from asr_lab.data.reading import beside_or_here, given, number, numbered_lines
+from asr_lab.data.utterance import AudioSource, Utterance
+from asr_lab.utils.errors import UserError
+
+Object: TypeAlias = Mapping[str, object]
+DIRECT = (".jsonl", ".jsonl.gz")
+
+
+def read(location: Path | None, config: str, split: str) -> Iterator[Utterance]:
+    """Yield an utterance for every supervision of every cut.
+
+    The id is the cut's where it has one supervision, else the supervision's. Relative paths start
+    from the manifest's folder if the file is there, else from the working folder. Raises UserError
+    for a cut that is not a plain part of a recording with one channel in a file, and, for other
+    forms than JSON Lines, where lhotse is not installed.
+    """
+    path = given(location, "lhotse")
+    for where, cut in _direct(path) if path.name.endswith(DIRECT) else _through_lhotse(path):
+        audio, start, duration = _recording(cut, where, path.parent)
+        supervisions = _objects(cut.get("supervisions"))
+        if not supervisions:
+            raise UserError(f"{where} has no supervision, so no text; leave it out")
+        for supervision in supervisions:
+            yield _utterance(cut, supervision, len(supervisions), audio, start, duration, where)
+
+
+def _direct(path: Path) -> Iterator[tuple[str, Object]]:
+    for line, text in numbered_lines(path):
+        try:
+            cut = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}:{line} is not JSON: {error}") from error
+        if not isinstance(cut, dict):
+            raise UserError(f"{path}:{line} is not a JSON object; a line is one cut")
+        yield f"{path}:{line}", cut
+
+
+def _through_lhotse(path: Path) -> Iterator[tuple[str, Object]]:
+    try:
+        from lhotse import CutSet
+    except ImportError as error:
+        raise UserError(
+            f"reading {path.name} needs lhotse ({error}); pip install 'asr-lab-core[lhotse]', "
+            "or write the cuts as .jsonl.gz, which needs nothing"
+        ) from error
+    for cut in CutSet.from_file(path):
+        yield f"{path}: cut {cut.id!r}", cut.to_dict()
+
+
+def _recording(cut: Object, where: str, folder: Path) -> tuple[str, float, float]:
+    """Return path, start and length, in seconds, of a cut."""
+    recording = cut.get("recording")
+    if cut.get("type", "MonoCut") != "MonoCut" or not isinstance(recording, Mapping):
+        kind = cut.get("type", "cut") if isinstance(recording, Mapping) else "cut without recording"
+        raise UserError(f"{where} is a {kind}; only MonoCut with a recording can be read")
+    sources = _objects(recording.get("sources"))
+    if len(sources) != 1 or sources[0].get("type") != "file" or _channels(sources[0]) != 1:
+        raise UserError(f"{where} is not from one file with one channel; save its audio first")
+    if recording.get("transforms"):
+        raise UserError(f"{where} has transforms of the recording; save its audio first")
+    start = number(cut.get("start", 0), "start", where)
+    duration = number(cut.get("duration"), "duration", where)
+    return beside_or_here(folder, str(sources[0].get("source"))), start, duration
+
+
+def _channels(source: Object) -> int:
+    channels = source.get("channels", [0])
+    return len(channels) if isinstance(channels, list) else 0
+
+
+def _objects(value: object) -> list[Object]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, Iterable) else []
+
+
+def _utterance(
+    cut: Object,
+    supervision: Object,
+    count: int,
+    path: str,
+    start: float,
+    duration: float,
+    where: str,
+) -> Utterance:
+    """Make an utterance of the whole cut if it has one supervision, else of the supervision."""
+    owner = cut
+    if count > 1:
+        owner = supervision
+        start += number(max(_start(supervision), 0.0), "start", where)
+        duration = number(supervision.get("duration"), "duration", where)
+    text = supervision.get("text")
+    if not isinstance(text, str):
+        raise UserError(f"{where} has a supervision without text; leave it out")
+    return Utterance(
+        id=str(owner.get("id")),
+        audio=AudioSource(path=path, start=start, duration=duration),
+        text=text,
+        duration=duration,
+        language=str(supervision.get("language") or ""),
+        speaker=str(supervision.get("speaker") or ""),
+    )
+
+
+def _start(supervision: Object) -> float:
+    start = supervision.get("start", 0.0)
+    return float(start) if isinstance(start, int | float) else 0.0

@@ -1,0 +1,138 @@
+"""Loader: decodes what the plan says, in worker processes, in the plan's order."""
+
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_all_start_methods
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from asr_lab.audio.files import AudioError, read_audio
+from asr_lab.data.audio_batch import AudioBatch
+from asr_lab.data.cache import AudioCache
+from asr_lab.data.index import Index
+from asr_lab.data.plan import MicroBatch
+from asr_lab.reproducibility.seeding import generator, utterance_keys
+
+
+@dataclass(frozen=True)
+class Request:
+    """A micro-batch to load, and the epoch it is for."""
+
+    epoch: int
+    batch: MicroBatch
+
+
+class AudioDataset(Dataset[AudioBatch]):
+    """Decodes micro-batches; what it returns depends on the request alone."""
+
+    def __init__(
+        self,
+        index: Index,
+        encode: Callable[[str], Sequence[int]],
+        *,
+        sample_rate: int,
+        seed: int = 0,
+        cache_hours: float = 0.0,
+    ) -> None:
+        """Prepare to read the utterances of `index` at `sample_rate`."""
+        self.index = index
+        self.encode = encode
+        self.sample_rate = sample_rate
+        self.seed = seed
+        fits = float(index.durations.sum()) / 3.6e6 <= cache_hours
+        self.cache = AudioCache(index.durations, sample_rate) if fits else None
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the cache out where a worker is not forked: its memory cannot be sent."""
+        return {**self.__dict__, "cache": None}
+
+    def __getitem__(self, request: Request) -> AudioBatch:
+        """Load one micro-batch; an utterance that cannot be read is marked, not raised."""
+        positions = [int(position) for position in request.batch.indices]
+        loaded = [self._load(position) for position in positions]
+        utterances = [self.index.utterances[position] for position in positions]
+        tokens = [self.encode(utterance.text) for utterance in utterances]
+        problems = tuple(problem for _, problem in loaded)
+        ids = tuple(utterance.id for utterance in utterances)
+        counted = request.batch.counted
+        return AudioBatch(
+            utterance_ids=ids,
+            samples=_pad([samples for samples, _ in loaded], np.int16),
+            lengths=torch.tensor([len(samples) for samples, _ in loaded]),
+            tokens=_pad(tokens, np.int64),
+            token_lengths=torch.tensor([len(row) for row in tokens]),
+            keys=utterance_keys(self.seed, request.epoch, ids),
+            speeds=torch.from_numpy(request.batch.speeds.copy()),
+            valid=torch.tensor([counted and not problem for problem in problems]),
+            problems=problems,
+            language=tuple(utterance.language for utterance in utterances),
+            texts=tuple(utterance.text for utterance in utterances),
+        )
+
+    def _load(self, position: int) -> tuple[NDArray[np.int16], str]:
+        if self.cache is not None and (known := self.cache.get(position)) is not None:
+            return known, ""
+        source = self.index.utterances[position].audio
+        try:
+            samples = read_audio(
+                source.path,
+                sample_rate=self.sample_rate,
+                start=source.start,
+                duration=source.duration,
+                offset=source.offset,
+                size=source.size,
+            )
+        except AudioError as error:
+            return self._silence(position), str(error)
+        if self.cache is not None:
+            self.cache.put(position, samples)
+        return samples, ""
+
+    def _silence(self, position: int) -> NDArray[np.int16]:
+        milliseconds = int(self.index.durations[position])
+        return np.zeros(max(1, milliseconds * self.sample_rate // 1000), np.int16)
+
+
+def _pad(rows: Sequence[Sequence[int] | NDArray[np.int16]], dtype: type) -> torch.Tensor:
+    padded: NDArray[np.generic] = np.zeros((len(rows), max(map(len, rows))), dtype)
+    for row, values in zip(padded, rows, strict=True):
+        row[: len(values)] = values
+    return torch.from_numpy(padded)
+
+
+def load(
+    dataset: AudioDataset,
+    requests: Iterable[Request],
+    *,
+    workers: int,
+    prefetch: int,
+    pin: bool = False,
+) -> Iterator[AudioBatch]:
+    """Yield the requested micro-batches in order.
+
+    Neither `workers` (processes; 0 for this one) nor `prefetch` (micro-batches that each prepares
+    ahead) changes what is yielded. Workers leave signals to the main process, which saves.
+    """
+    fork = "fork" in get_all_start_methods()
+    loader = DataLoader(
+        dataset,
+        sampler=requests,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=prefetch if workers else None,
+        worker_init_fn=_ignore_signals,
+        # Its own generator: `iter` draws a seed, and must not draw it from the global one.
+        generator=generator(dataset.seed, "loader"),
+        multiprocessing_context="fork" if workers and fork else None,
+        pin_memory=pin,
+    )
+    return iter(loader)
+
+
+def _ignore_signals(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

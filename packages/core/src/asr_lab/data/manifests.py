@@ -1,0 +1,160 @@
+"""Manifests: JSON Lines as NeMo writes them, and tables (CSV, TSV) with a header line."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+from asr_lab.data.reading import (
+    UNKNOWN,
+    beside,
+    given,
+    number,
+    numbered_lines,
+    open_text,
+    with_durations,
+)
+from asr_lab.data.utterance import AudioSource, Utterance
+from asr_lab.utils.errors import UserError
+
+AUDIO = ("audio_filepath", "audio", "audio_path", "path", "wav", "file_name", "file")
+TEXT = ("text", "transcript", "transcription", "sentence")
+DURATION = ("duration",)
+OFFSET = ("offset",)
+LANGUAGE = ("lang", "language", "locale")
+SPEAKER = ("speaker", "speaker_id", "client_id")
+ID = ("id", "utterance_id", "utt_id")
+"""Keys and columns that are understood, the usual one first."""
+
+Row: TypeAlias = Mapping[str, object]
+
+
+def read(location: Path | None, config: str, split: str) -> list[Utterance]:
+    """Read a manifest; a relative path of audio starts from the manifest's folder.
+
+    Needs audio and text. A missing duration comes from the file's header. With an offset, in
+    seconds, the utterance is that part of the recording. Without an id, the path is it. Raises
+    UserError with file and line for a line that is no utterance, and for an id given twice.
+    """
+    path = given(location, "manifest")
+    ending = path.name.removesuffix(".gz").rpartition(".")[2].lower()
+    readers = {"jsonl": _json_rows, "json": _json_rows, "csv": _table_rows, "tsv": _table_rows}
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, no manifest; say folder:{path} or kaldi:{path}")
+    if ending not in readers:
+        raise UserError(f"a manifest ends with .jsonl, .json, .csv or .tsv; got {path.name}")
+    utterances, lines = [], []
+    for line, row in readers[ending](path):
+        utterances.append(_utterance(row, f"{path}:{line}", path.parent))
+        lines.append(line)
+    utterances = list(_with_ids(utterances, path.parent))
+    _refuse_same_ids(utterances, lines, path)
+    return with_durations(utterances)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    for line, text in numbered_lines(path):
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}:{line} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}:{line} is not a JSON object; a line is one utterance")
+        yield line, row
+
+
+def _table_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield rows by column name; CSV fields may be quoted, TSV fields are taken as they are."""
+    tabs = path.name.removesuffix(".gz").lower().endswith(".tsv")
+    quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+    with open_text(path) as file:
+        rows = csv.reader(file, delimiter="\t" if tabs else ",", quoting=quoting)
+        try:
+            header = [column.strip() for column in next(rows, [])]
+            _check_header(header, path)
+            for row in rows:
+                if not row:
+                    continue
+                if len(row) != len(header):
+                    found = f"{len(row)} fields; the header has {len(header)}"
+                    raise UserError(f"{path}:{rows.line_num} has {found}")
+                yield rows.line_num, dict(zip(header, row, strict=True))
+        except csv.Error as error:
+            raise UserError(f"{path}:{rows.line_num} is not a table line: {error}") from error
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    for names in (AUDIO, TEXT):
+        if header and not set(names) & set(header):
+            columns = ", ".join(header)
+            raise UserError(f"{path} needs a column {' or '.join(names)}; it has {columns}")
+
+
+def _utterance(row: Row, where: str, folder: Path) -> Utterance:
+    """Make an utterance; its id stays empty, or the path as it was written, until all are read."""
+    written, text = _string(row, AUDIO, where), _string(row, TEXT, where, empty=True)
+    offset, duration = _number(row, OFFSET, where), _number(row, DURATION, where)
+    part = duration if offset is not None else None
+    audio = AudioSource(path=beside(folder, written), start=offset or 0.0, duration=part)
+    return Utterance(
+        id=_label(row, ID),
+        audio=audio,
+        text=text,
+        duration=UNKNOWN if duration is None else duration,
+        language=_label(row, LANGUAGE),
+        speaker=_label(row, SPEAKER),
+    )
+
+
+def _value(row: Row, names: Iterable[str]) -> object:
+    return next((row[name] for name in names if row.get(name) not in (None, "")), None)
+
+
+def _string(row: Row, names: tuple[str, ...], where: str, *, empty: bool = False) -> str:
+    value = _value(row, names)
+    if value is None and empty and any(row.get(name) == "" for name in names):
+        return ""
+    if value is None:
+        raise UserError(f"{where} has no {names[0]!r}; found {', '.join(row) or 'nothing'}")
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {names[0]!r} must be a string; got {value!r}")
+    return value
+
+
+def _number(row: Row, names: tuple[str, ...], where: str) -> float | None:
+    value = _value(row, names)
+    return None if value is None else number(value, names[0], where)
+
+
+def _label(row: Row, names: tuple[str, ...]) -> str:
+    value = _value(row, names)
+    return "" if value is None else str(value)
+
+
+def _with_ids(utterances: list[Utterance], folder: Path) -> Iterator[Utterance]:
+    """Give utterances without an id that of their path, so that it is the same on any machine.
+
+    It is relative to the manifest's folder if all files are inside, else to the folder they share.
+    """
+    folders = {os.path.dirname(u.audio.path) for u in utterances if not u.id}
+    inside = all(Path(each).is_relative_to(os.path.normpath(folder)) for each in folders)
+    root = os.path.normpath(folder) if inside else os.path.commonpath(folders)
+    for utterance in utterances:
+        if utterance.id:
+            yield utterance
+            continue
+        name = os.path.splitext(os.path.relpath(utterance.audio.path, root))[0]
+        start = utterance.audio.start
+        part = f"@{start:.3f}" if start or utterance.audio.duration is not None else ""
+        yield replace(utterance, id=name.replace(os.sep, "/") + part)
+
+
+def _refuse_same_ids(utterances: list[Utterance], lines: list[int], path: Path) -> None:
+    first: dict[str, int] = {}
+    for utterance, line in zip(utterances, lines, strict=True):
+        if first.setdefault(utterance.id, line) != line:
+            both = f"lines {first[utterance.id]} and {line}"
+            raise UserError(f"{path}: {both} have id {utterance.id!r}; give each its own")

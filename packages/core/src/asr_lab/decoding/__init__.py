@@ -1,0 +1,20 @@
+"""Search: from the scores of a decoder to one hypothesis per utterance."""
+
+from typing import TYPE_CHECKING
+
+from asr_lab.plugins.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from asr_lab.decoding.attention import attention_beam, attention_greedy
+    from asr_lab.decoding.ctc import ctc_greedy
+    from asr_lab.decoding.search import decode
+else:
+    __getattr__ = lazy_attributes(
+        __name__,
+        attention_beam="attention",
+        attention_greedy="attention",
+        ctc_greedy="ctc",
+        decode="search",
+    )
+
+__all__ = ["attention_beam", "attention_greedy", "ctc_greedy", "decode"]

@@ -1,0 +1,34 @@
+"""Convolutions over the steps of padded sequences."""
+
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from asr_lab.layers.masking import clear_padding
+from asr_lab.layers.norms import NormKind, make_norm
+
+
+class ConvolutionModule(nn.Module):
+    """Gated pointwise, depthwise, normalisation, SiLU, pointwise.
+
+    Gulati et al. 2020 (arXiv 2005.08100, section 2.2), with a choice of norm.
+    """
+
+    def __init__(self, dim: int, kernel: int, *, norm: NormKind) -> None:
+        """Build for an odd `kernel`, in steps."""
+        super().__init__()
+        self.inner = nn.Linear(dim, 2 * dim)
+        self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        self.norm = make_norm(norm, dim)
+        self.outer = nn.Linear(dim, dim)
+
+    def forward(
+        self, values: Float[Tensor, "batch steps dim"], mask: Bool[Tensor, "batch steps"]
+    ) -> Float[Tensor, "batch steps dim"]:
+        """Mix neighbouring steps; those that `mask` leaves out are taken as zeros."""
+        gated = clear_padding(F.glu(self.inner(values), -1), mask)
+        mixed = self.depthwise(rearrange(gated, "batch steps dim -> batch dim steps"))
+        normal = self.norm(rearrange(mixed, "batch dim steps -> batch steps dim"), mask)
+        result: Tensor = self.outer(F.silu(normal))
+        return result

@@ -1,0 +1,99 @@
+"""Several processes that train one model: PyTorch's own, or one process that needs nothing."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from asr_lab.precision.devices import choose_device
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run, seen from one of them."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """True in the process that writes files and prints."""
+        return self.rank == 0
+
+    def sum_counts(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Add up counts over all processes; the names must be the same everywhere."""
+        if self.size == 1:
+            return dict(counts)
+        names = sorted(counts)
+        total = torch.tensor([counts[name] for name in names], device=self.device)
+        dist.all_reduce(total)
+        return dict(zip(names, total.tolist(), strict=True))
+
+    def sum_tensor(self, tensor: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        """Add up a tensor over all processes."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Return which flags are set in at least one process."""
+        if self.size == 1:
+            return list(flags)
+        found = torch.tensor([int(flag) for flag in flags], device=self.device)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return [bool(flag) for flag in found.tolist()]
+
+    def gather(self, thing: object) -> list[object]:
+        """Return what every process has, in order of rank; plain values only."""
+        if self.size == 1:
+            return [thing]
+        everything: list[object] = [None] * self.size
+        dist.all_gather_object(everything, thing)
+        return everything
+
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Make the gradients of `module` the mean over all processes."""
+        if self.size == 1:
+            return module
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=devices)
+
+    def unsynchronised(self, module: nn.Module) -> AbstractContextManager[object]:
+        """Span a backward pass whose gradients are not exchanged yet."""
+        if isinstance(module, DistributedDataParallel):
+            waiting: AbstractContextManager[object] = module.no_sync()
+            return waiting
+        return nullcontext()
+
+
+@contextmanager
+def process_group(device: str = "") -> Iterator[Group]:
+    """Join the other processes if torchrun started this one (NCCL on GPUs, gloo on CPUs)."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 or not dist.is_available():
+        yield Group(choose_device(device))
+        return
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(chosen)
+    ours = not dist.is_initialized()
+    if ours:
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Group(chosen, dist.get_rank(), size)
+    finally:
+        if ours:
+            dist.destroy_process_group()

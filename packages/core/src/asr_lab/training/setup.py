@@ -1,0 +1,262 @@
+"""From the settings of a run to everything it needs, before anything is written or computed."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from asr_lab.audio.lengths import sped_up_length
+from asr_lab.audio.recipes import FeatureRecipe, recipe
+from asr_lab.data.checks import check_utterance
+from asr_lab.data.index import Index
+from asr_lab.data.loader import AudioDataset
+from asr_lab.data.names import ResolvedDataset, read_dataset, resolve
+from asr_lab.data.plan import PlanSettings, Source, plan_epoch
+from asr_lab.data.utterance import Utterance
+from asr_lab.models.base.config import ModelConfig
+from asr_lab.plugins import ModelSpec, Plugins
+from asr_lab.reproducibility.keys import derive_key
+from asr_lab.tokenizers import Tokenizer, train_tokenizer
+from asr_lab.training.config import RunConfig
+from asr_lab.utils.errors import UserError
+
+HELD_OUT_MOST = 500
+"""Most utterances that are held out for evaluation while training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSet:
+    """Utterances that are evaluated, and what to call them."""
+
+    label: str
+    utterances: Sequence[Utterance]
+
+    @property
+    def hours(self) -> float:
+        """Length of the audio."""
+        return sum(utterance.duration for utterance in self.utterances) / 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Everything a run needs, with nothing left to choose."""
+
+    config: RunConfig
+    """The settings, with the model's vocabulary set from the tokenizer."""
+    spec: ModelSpec
+    tokenizer: Tokenizer
+    recipe: FeatureRecipe
+    label: str
+    """The training data as people call them."""
+    index: Index
+    sources: tuple[Source, ...]
+    plan: PlanSettings
+    steps: int
+    """Optimizer steps of the whole run."""
+    steps_per_epoch: int
+    """Optimizer steps of the first epoch."""
+    dev: EvaluationSet
+    test: EvaluationSet | None
+    language: str
+    """Language of most training utterances; empty if unknown."""
+    unusable: dict[str, str]
+    """Training utterances that are left out, and why."""
+    notes: tuple[str, ...] = ()
+    """What was chosen where nothing was said."""
+
+    def describe(self) -> str:
+        """Return what is trained and evaluated on, in one line."""
+        utterances = self.index.utterances
+        hours = sum(utterance.duration for utterance in utterances) / 3600
+        voices = {utterance.speaker for utterance in utterances} - {""}
+        spoken = f", {len(voices):,} voices" if voices else ""
+        parts = [
+            self.label,
+            f"train {length(hours)} ({len(utterances):,} utterances{spoken})",
+            f"dev {length(self.dev.hours)}",
+        ]
+        if self.test:
+            unseen = voices and voices.isdisjoint({u.speaker for u in self.test.utterances})
+            parts.append(f"test {length(self.test.hours)}{' (unseen voices)' if unseen else ''}")
+        return " · ".join(parts)
+
+    def dataset(self) -> AudioDataset:
+        """Return what the loader reads the training data from."""
+        return AudioDataset(
+            self.index,
+            self.tokenizer.encode,
+            sample_rate=self.recipe.sample_rate,
+            seed=self.config.seed,
+            cache_hours=self.config.data_config.cache_hours,
+        )
+
+
+def length(hours: float) -> str:
+    """Return a length of time in the unit that suits it."""
+    if hours >= 1:
+        return f"{hours:,.1f} h"
+    return f"{hours * 60:.0f} min" if hours * 60 >= 2 else f"{hours * 3600:.0f} s"
+
+
+def prepare(config: RunConfig, plugins: Plugins) -> Setup:
+    """Read the data sets, train the tokenizer, check every utterance, and count the steps.
+
+    Raises UserError for what cannot be trained on; under `--on-bad-utterance skip` an utterance
+    that cannot be used is left out instead.
+    """
+    _, spec = plugins.registry.find(ModelSpec, config.model)
+    resolved = [resolve(name, plugins.registry, "train") for name in config.data]
+    loaded = [read_dataset(one) for one in resolved]
+    dev, loaded, notes = _dev_set(config, plugins, resolved, loaded)
+    test = _test_set(config, plugins, resolved, notes)
+    texts = [utterance.text for utterances in loaded for utterance in utterances]
+    data = config.data_config
+    tokenizer = train_tokenizer(data.tokenizer, texts, data.vocab)
+    model_config = replace(config.model_config, vocab=tokenizer.size)
+    config = replace(config, model_config=model_config)
+    features = recipe(model_config.features, model_config.mels, model_config.sample_rate)
+    utterances, sources, unusable = _usable(config, resolved, loaded, tokenizer, features)
+    index = Index.build(utterances, tokenizer.encode)
+    plan = _plan_settings(config, tokenizer)
+    first = plan_epoch(index.durations, sources, config.seed, 0, plan)
+    steps = config.train.steps or math.ceil(config.train.epochs * first.steps)
+    languages = Counter(utterance.language for utterance in utterances)
+    return Setup(
+        config=config,
+        spec=spec,
+        tokenizer=tokenizer,
+        recipe=features,
+        label=" + ".join(one.label for one in resolved),
+        index=index,
+        sources=sources,
+        plan=plan,
+        steps=steps,
+        steps_per_epoch=first.steps,
+        dev=dev,
+        test=test,
+        language=languages.most_common(1)[0][0],
+        unusable=unusable,
+        notes=tuple(notes),
+    )
+
+
+def _plan_settings(config: RunConfig, tokenizer: Tokenizer) -> PlanSettings:
+    data = config.data_config
+    return PlanSettings(
+        batch_seconds=data.batch_seconds,
+        max_utterances=data.max_utterances,
+        micro_batches=config.train.accumulate,
+        speeds=data.speeds,
+        tokenizer=tokenizer.digest,
+        steps=config.model_config.digest(),
+    )
+
+
+def _dev_set(
+    config: RunConfig,
+    plugins: Plugins,
+    resolved: Sequence[ResolvedDataset],
+    loaded: list[list[Utterance]],
+) -> tuple[EvaluationSet, list[list[Utterance]], list[str]]:
+    """Return the dev set, the training utterances without it, and a note if it was held out."""
+    first = resolved[0]
+    if config.dev_data:
+        dev = resolve(config.dev_data, plugins.registry, "dev", first.config)
+        return EvaluationSet(label=dev.label, utterances=read_dataset(dev)), loaded, []
+    if "dev" in first.spec.splits and first.split != "dev":
+        dev = replace(first, split="dev")
+        return EvaluationSet(label=dev.label, utterances=read_dataset(dev)), loaded, []
+    kept, held = _hold_out(config, loaded[0])
+    note = f"{len(held)} training utterances held out as dev set; --dev-data names another"
+    label = f"{first.label} (held out)"
+    return EvaluationSet(label=label, utterances=held), [kept, *loaded[1:]], [note]
+
+
+def _hold_out(
+    config: RunConfig, utterances: list[Utterance]
+) -> tuple[list[Utterance], list[Utterance]]:
+    """Split off utterances by a hash of their text, so that no sentence is on both sides."""
+    if len({utterance.text for utterance in utterances}) < 2:
+        raise UserError("one distinct sentence cannot be split; name a dev set with --dev-data")
+    wanted = round(config.data_config.dev_fraction * len(utterances))
+    wanted = min(max(1, wanted), HELD_OUT_MOST)
+    texts = sorted({u.text for u in utterances}, key=lambda text: derive_key(0, "dev", text))
+    of_text = Counter(utterance.text for utterance in utterances)
+    chosen: set[str] = set()
+    for text in texts[:-1]:
+        if sum(of_text[one] for one in chosen) >= wanted:
+            break
+        chosen.add(text)
+    held = [utterance for utterance in utterances if utterance.text in chosen]
+    return [utterance for utterance in utterances if utterance.text not in chosen], held
+
+
+def _test_set(
+    config: RunConfig, plugins: Plugins, resolved: Sequence[ResolvedDataset], notes: list[str]
+) -> EvaluationSet | None:
+    first = resolved[0]
+    if config.eval_data:
+        test = resolve(config.eval_data, plugins.registry, "test", first.config)
+    elif "test" in first.spec.splits and first.split != "test":
+        test = replace(first, split="test")
+    else:
+        notes.append("no test set: the error rate is that of the dev set; --eval-data names one")
+        return None
+    return EvaluationSet(label=test.label, utterances=read_dataset(test))
+
+
+def _usable(
+    config: RunConfig,
+    resolved: Sequence[ResolvedDataset],
+    loaded: Sequence[Sequence[Utterance]],
+    tokenizer: Tokenizer,
+    features: FeatureRecipe,
+) -> tuple[list[Utterance], tuple[Source, ...], dict[str, str]]:
+    """Return the utterances that can be trained on, where each source stands, and the others."""
+    check = _checker(config, config.model_config, tokenizer, features)
+    kept: list[Utterance] = []
+    sources: list[Source] = []
+    unusable: dict[str, str] = {}
+    for one, utterances in zip(resolved, loaded, strict=True):
+        start = len(kept)
+        for utterance in utterances:
+            if problem := check(utterance):
+                unusable[utterance.id] = problem
+            else:
+                kept.append(utterance)
+        if len(kept) > start:
+            sources.append(Source(start=start, end=len(kept), weight=one.weight))
+    if unusable and config.on_bad_utterance == "fail":
+        raise UserError(_bad_utterances(unusable))
+    if not kept:
+        raise UserError(f"no utterance can be used: {_bad_utterances(unusable)}")
+    return kept, tuple(sources), unusable
+
+
+def _bad_utterances(unusable: dict[str, str]) -> str:
+    (name, problem), count = next(iter(unusable.items())), len(unusable)
+    others = f" and {count - 1} more" if count > 1 else ""
+    return f"utterance {name!r}: {problem}{others}; mend it or say --on-bad-utterance skip"
+
+
+def _checker(
+    config: RunConfig, model: ModelConfig, tokenizer: Tokenizer, features: FeatureRecipe
+) -> Callable[[Utterance], str]:
+    data, fastest = config.data_config, max(config.data_config.speeds)
+
+    def check(utterance: Utterance) -> str:
+        """Return why an utterance cannot be trained on; empty if it can."""
+        try:
+            tokens = tokenizer.encode(utterance.text)
+        except UserError as error:
+            return str(error)
+        samples = sped_up_length(int(utterance.duration * features.sample_rate), fastest)
+        return check_utterance(
+            utterance.duration,
+            tokens,
+            min_duration=data.min_duration,
+            max_duration=data.max_duration,
+            steps=model.steps(features.frames(samples)),
+        )
+
+    return check

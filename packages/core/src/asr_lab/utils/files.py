@@ -1,0 +1,102 @@
+"""Write files so that after a crash there is the old content or the new one, never half of it.
+
+Everything that must survive goes through `write_file`, `fsync_folder` and `replace`.
+"""
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from asr_lab.utils.errors import UserError
+
+PARTIAL = ".partial-"
+"""What names of unfinished files and folders start with; such a name may always be deleted."""
+
+
+class CannotWriteError(UserError):
+    """The disk is full, the folder is read-only, and the like; nothing was overwritten."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals inside the block into CannotWriteError."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CannotWriteError(
+            f"cannot write {path}: {reason}; make room or choose another folder"
+        ) from error
+
+
+def write_file(path: Path, data: bytes | str) -> None:
+    """Write a file and wait until its content is on the disk; text is UTF-8.
+
+    The name is durable only after `fsync_folder`. Raises CannotWriteError.
+    """
+    with writing(path):
+        _write(path, data)
+
+
+def _write(path: Path, data: bytes | str) -> None:
+    with path.open("wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def fsync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk. Raises CannotWriteError."""
+    if sys.platform == "win32":  # a folder cannot be opened there
+        return
+    with writing(folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename in one step, over `target` if it is a file; durable only after `fsync_folder`.
+
+    Raises CannotWriteError.
+    """
+    with writing(target):
+        os.replace(source, target)
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Put a file in place of an old one, completely or not at all; text is UTF-8.
+
+    Raises CannotWriteError, and leaves the old file and nothing else behind.
+    """
+    partial = path.with_name(f"{PARTIAL}{path.name}-{secrets.token_hex(4)}")
+    with writing(path):
+        try:
+            _write(partial, data)
+            os.replace(partial, path)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink()
+            raise
+    fsync_folder(path.parent)
+
+
+def append_line(path: Path, line: str, *, durable: bool = False) -> None:
+    """Add one line to a file in a single write; with `durable`, wait until it is on the disk.
+
+    A crash can leave the last line torn. Raises CannotWriteError.
+    """
+    if "\n" in line:
+        raise ValueError("a line holds no line break")
+    content = f"{line}\n".encode()
+    with writing(path), path.open("ab", buffering=0) as file:
+        written = file.write(content)
+        if written != len(content):
+            raise OSError(f"{written} of {len(content)} bytes fitted")
+        if durable:
+            os.fsync(file.fileno())

@@ -1,0 +1,5 @@
+from asr_lab.testing import ModelContract
+
+
+class TestSSM(ModelContract):
+    model = "ssm"
