@@ -137,10 +137,10 @@ def test_greedy_takes_the_best_token_of_each_utterance_each_time(seed: int) -> N
     assert_same(found, expected)
 
 
-@pytest.mark.parametrize("penalty", [0.0, 0.6, 2.0, -1.0])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("penalty", [0.0, 0.6, 6.0, -4.0])
+@pytest.mark.parametrize("seed", range(8))
 def test_a_wide_beam_finds_the_best_of_all_hypotheses(seed: int, penalty: float) -> None:
-    decoder, encoded = Recurrent(3, seed), encoding([4, 1], seed)
+    decoder, encoded = Recurrent(3, seed, end_bias=seed % 3 - 1.0), encoding([4, 1], seed)
     options = DecodingOptions(beam=27, max_tokens=3, length_penalty=penalty)
     found = attention_beam(decoder, encoded, options, 3)
     for index, hypothesis in enumerate(found):
@@ -152,8 +152,9 @@ def test_a_wide_beam_finds_the_best_of_all_hypotheses(seed: int, penalty: float)
 def test_the_enumerated_cases_have_winners_of_every_length() -> None:
     options = DecodingOptions(beam=27, max_tokens=3, length_penalty=0.6)
     found = {
-        len(attention_beam(Recurrent(3, seed), encoding([3], seed), options, 3)[0].tokens)
-        for seed in range(30)
+        len(attention_beam(Recurrent(3, seed, bias), encoding([3], seed), options, 3)[0].tokens)
+        for seed in range(20)
+        for bias in (-2.0, -1.0, 0.0)
     }
     assert found == {0, 1, 2, 3}
 
@@ -245,3 +246,31 @@ def test_limits_follow_the_encoder_steps_up_to_the_option() -> None:
 def test_the_length_divisor_is_that_of_gnmt() -> None:
     divisor = length_divisor(torch.tensor([1, 7]), 0.6)
     assert divisor.tolist() == pytest.approx([1.0, 2.0**0.6])
+
+
+class Scripted(AttentionDecoder):
+    """Ends with the probability that stands for each step; else emits token 0."""
+
+    def __init__(self, ends: list[float]) -> None:
+        super().__init__()
+        self.start_id, self.end_id, self.ends = 0, 1, ends
+
+    def step(
+        self, tokens: Int[Tensor, " batch"], state: State, encoder_output: EncoderOutput
+    ) -> tuple[Float[Tensor, "batch scores"], State]:
+        taken = state if isinstance(state, Tensor) else torch.zeros_like(tokens)
+        end = torch.tensor(self.ends, dtype=torch.float64)[taken]
+        return torch.stack([1 - end, end], -1).log(), taken + 1
+
+
+@pytest.mark.parametrize(
+    ("penalty", "ends", "length"), [(-4.0, [0.33, 1, 1], 1), (4.0, [0.6, 0, 0, 1], 3)]
+)
+def test_what_can_still_win_after_an_end_is_not_given_up(
+    penalty: float, ends: list[float], length: int
+) -> None:
+    options = DecodingOptions(beam=2, max_tokens=len(ends), length_penalty=penalty)
+    (found,) = attention_beam(Scripted(ends), encoding([9], 0), options, 1)
+    assert len(found.tokens) == length
+    first, last = math.log(ends[0]), math.log(1 - ends[0])
+    assert last / ((5 + length) / 6) ** penalty > first / (5 / 6) ** penalty

@@ -141,6 +141,7 @@ REFERENCES = {
 def test_features_equal_the_published_formula(name: str, mels: int, rate: int) -> None:
     generator = np.random.default_rng(mels)
     waves = [speech(generator, n) for n in (rate, 3 * rate // 4 + 37, rate // 20 + 1, rate // 2)]
+    waves[1][: rate // 2] *= 1e-5  # so much quieter that Whisper's range of 80 dB cuts it off
     samples, lengths = padded(waves)
     found, frames = features(recipe(name, mels, rate), samples, lengths)
     for row, count, wave in zip(found, frames.tolist(), waves, strict=True):
@@ -191,12 +192,21 @@ def test_padding_and_batch_mates_change_nothing(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_silence_gives_finite_features_of_no_size(name: str) -> None:
-    samples = torch.zeros(2, 3200)
+    samples = torch.zeros(2, 80000)
     samples[1] = 0.25
-    found, _ = features(recipe(name, 80, 16000), samples, torch.tensor([3200, 2000]))
+    found, _ = features(recipe(name, 80, 16000), samples, torch.tensor([80000, 2000]))
     assert bool(torch.isfinite(found).all())
     if name == "nemo":
         assert not found[0].any()
+
+
+def test_a_burst_at_the_very_end_sets_no_floor_from_frames_that_are_padding() -> None:
+    rules, wave = recipe("whisper", 80, 16000), 1e-6 * torch.randn(1, 3200)
+    wave[0, -20:] = 0.5
+    alone, _ = features(rules, wave, torch.tensor([3200]))
+    longer = torch.nn.functional.pad(wave, (0, 900))
+    beside, _ = features(rules, longer, torch.tensor([3200]))
+    assert torch.allclose(beside[:, :20], alone, atol=INVARIANCE)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -234,6 +244,7 @@ def test_an_empty_batch_and_empty_audio_have_no_frames(name: str) -> None:
     assert bool(torch.isfinite(found).all())
 
 
+@settings(deadline=None)
 @given(st.sampled_from(NAMES), st.integers(0, 10**7), st.sampled_from([8000, 16000, 44100]))
 def test_lengths_on_the_device_are_those_of_the_plan(name: str, samples: int, rate: int) -> None:
     rules = recipe(name, 40, rate)

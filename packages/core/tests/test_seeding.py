@@ -122,6 +122,8 @@ def test_integers_reach_every_value_below_each_bound_and_no_other() -> None:
     for row, bound in zip(found.tolist(), bounds.tolist(), strict=True):
         assert set(row) == set(range(bound))
     assert int(integers(keys_of(3), "i", 50, 2**31).max()) < 2**31
+    per_draw = torch.tensor([[1, 5], [2, 9], [3, 1]])
+    assert bool((integers(keys_of(3), "i", 2, per_draw) < per_draw).all())
 
 
 def test_a_scope_repeats_and_leaves_no_trace() -> None:

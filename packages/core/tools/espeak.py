@@ -47,7 +47,9 @@ class Synthesiser:
             self._chunks.append(ctypes.string_at(samples, 2 * number))  # type: ignore[arg-type]
         return 0
 
-    def speak(self, text: str, voice: Voice, rate: int, pitch: int) -> Int16[np.ndarray, " samples"]:
+    def speak(
+        self, text: str, voice: Voice, rate: int, pitch: int
+    ) -> Int16[np.ndarray, " samples"]:
         """Return the audio of `text` at the library's sample rate.
 
         Raises ValueError for a voice that is not there: the library would quietly take another.

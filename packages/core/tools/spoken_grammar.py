@@ -121,9 +121,7 @@ RULES = {
     "many": "{small}|{teen}|{tens}|{tens} {unit}",
     "small": "two|three|four|five|six|seven|eight|nine|ten|twelve",
     "unit": "one|two|three|four|five|six|seven|eight|nine",
-    "teen": (
-        "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
-    ),
+    "teen": ("ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"),
     "tens": "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety",
 }
 CHOICES = {name: tuple(rule.split("|")) for name, rule in RULES.items()}

@@ -129,10 +129,11 @@ def _recorded(
     if noise_lengths is None:
         period = torch.full_like(chosen, noise.shape[1])
     else:
-        period = noise_lengths.to(chosen)[chosen]
+        period = noise_lengths.to(chosen)[chosen].clamp(min=1)
     start = integers(keys, "noise start", 1, period)
     places = (start + torch.arange(count, device=keys.device)) % period[:, None]
-    return noise[chosen[:, None], places]
+    stretch: Tensor = noise[chosen[:, None], places]
+    return stretch
 
 
 def reverberate(
@@ -165,7 +166,9 @@ def _filtered(
 ) -> Float32[Tensor, "batch filtered"]:
     """Convolve each row with its taps by Fourier transform; at least `count` samples of it."""
     size = transform_length(count or samples.shape[1] + taps.shape[1])
-    return torch.fft.irfft(torch.fft.rfft(samples, size) * torch.fft.rfft(taps, size), size)
+    spectrum = torch.fft.rfft(samples, size) * torch.fft.rfft(taps, size)
+    filtered: Tensor = torch.fft.irfft(spectrum, size)
+    return filtered
 
 
 def _inside(lengths: Int[Tensor, " batch"], size: int) -> Bool[Tensor, "batch size"]:
@@ -178,7 +181,8 @@ def _power(
 ) -> Float32[Tensor, "batch 1"]:
     """Return the mean square of each utterance's samples."""
     total = samples.float().masked_fill(~inside, 0).square().sum(1, keepdim=True)
-    return total / inside.sum(1, keepdim=True).clamp(min=1)
+    power: Tensor = total / inside.sum(1, keepdim=True).clamp(min=1)
+    return power
 
 
 def _root_of_ratio(

@@ -14,6 +14,6 @@ def exact_product(
 
 
 def transform_length(samples: int) -> int:
-    """Return a length for fast Fourier transforms, not below `samples`: 2^n times 1, 3, 5, 9, 15."""
+    """Return 1, 3, 5, 9 or 15 times a power of two, not below `samples`: fast to transform."""
     lengths = (odd << max(-(-samples // odd) - 1, 0).bit_length() for odd in (1, 3, 5, 9, 15))
     return min(lengths)

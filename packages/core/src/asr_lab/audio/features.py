@@ -54,10 +54,10 @@ def _extended(
     mask = torch.arange(width, device=samples.device) < lengths[:, None]
     extended = samples.new_zeros(len(samples), before + width + recipe.window_length)
     inside = extended[:, before : before + width]
-    torch.mul(samples, recipe.scale, out=inside).masked_fill_(~mask, 0)
+    torch.mul(samples, recipe.scale, out=inside)
     if recipe.preemphasis and not recipe.frame_preemphasis:
         inside[:, 1:] -= recipe.preemphasis * inside[:, :-1].clone()
-        inside.masked_fill_(~mask, 0)
+    inside.masked_fill_(~mask, 0)
     if recipe.edges != "zeros":
         reach = recipe.window_length
         at_start = torch.arange(-before, 0, device=samples.device).expand(len(samples), -1)

@@ -14,6 +14,8 @@ from asr_lab.audio.lengths import sped_up_length, speed_ratio
 CROSSINGS = 24
 """Zero crossings of the sinc on either side; with this window aliases stay below -80 dB."""
 KAISER_BETA = 9.0
+EDGE = 1e-9
+"""A tap this close to the window's end is left out, whichever way its distance is rounded."""
 ROLL_OFF = 0.94
 """Upper end of the pass band, as a fraction of the lower of the two Nyquist frequencies."""
 
@@ -70,7 +72,7 @@ def _played(
 
 def _reach(ratio: Fraction) -> int:
     """Return how many samples before and behind a place its filter reaches."""
-    return int(np.ceil(CROSSINGS * max(1, ratio) / ROLL_OFF))
+    return int(np.ceil(CROSSINGS * max(1.0, float(ratio)) / ROLL_OFF))
 
 
 @lru_cache(maxsize=64)
@@ -90,6 +92,6 @@ def interpolation_filters(ratio: Fraction) -> Float64[np.ndarray, "taps phases"]
     weights = np.sinc(distance * ROLL_OFF / max(1, float(ratio))) * np.i0(
         KAISER_BETA * np.sqrt(share)
     )
-    weights *= share > 0
+    weights *= share > EDGE
     scaled: np.ndarray = weights / weights.sum(0)
     return scaled

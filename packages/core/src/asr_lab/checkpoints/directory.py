@@ -21,7 +21,7 @@ from asr_lab.checkpoints.errors import (
     MissingCheckpointError,
     NewerCheckpointError,
 )
-from asr_lab.reproducibility.hash import bytes_digest, canonical_json
+from asr_lab.reproducibility.hash import bytes_digest, canonical_json, config_digest
 from asr_lab.utils.files import PARTIAL, fsync_folder, replace, write_file, writing
 
 FORMAT = 1
@@ -62,7 +62,7 @@ def save(
             write_file(partial / name, content)
             files[name] = {"size": len(content), "sha256": bytes_digest(content)}
         manifest = {"format": FORMAT, "step": step, "files": files}
-        write_file(partial / MANIFEST, canonical_json(manifest))
+        write_file(partial / MANIFEST, canonical_json(_signed(manifest)))
         fsync_folder(partial)
         _commit(partial, final)
     except BaseException:
@@ -70,6 +70,11 @@ def save(
         raise
     fsync_folder(folder)
     return final
+
+
+def _signed(manifest: Mapping[str, object]) -> dict[str, object]:
+    """Add the digest of the rest, so that a damaged manifest is not taken for a newer one."""
+    return {**manifest, "sha256": config_digest(manifest)}
 
 
 def _commit(partial: Path, final: Path) -> None:
@@ -154,13 +159,14 @@ def _manifest(path: Path) -> tuple[int, dict[str, dict[str, object]]]:
         raise MissingCheckpointError(f"no checkpoint at {path}; give a folder step-…")
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
-        found, step, files = manifest["format"], manifest["step"], dict(manifest["files"])
+        digest = manifest.pop("sha256")
     except FileNotFoundError as error:
         raise _damaged(path, f"{MANIFEST} is missing") from error
-    except (ValueError, LookupError, TypeError, OSError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         raise _damaged(path, f"{MANIFEST} cannot be read") from error
-    if not isinstance(found, int) or not isinstance(step, int):
-        raise _damaged(path, f"{MANIFEST} names no format and step")
+    if config_digest(manifest) != digest:
+        raise _damaged(path, f"the content of {MANIFEST} has changed")
+    found, step, files = manifest["format"], manifest["step"], manifest["files"]
     if found > FORMAT:
         raise NewerCheckpointError(path, found, FORMAT)
     if STEP_NAME.fullmatch(path.name) and path.name != f"step-{step:08d}":
@@ -171,10 +177,8 @@ def _manifest(path: Path) -> tuple[int, dict[str, dict[str, object]]]:
     return step, files
 
 
-def _verified(path: Path, name: str, entry: object) -> bytes:
+def _verified(path: Path, name: str, entry: Mapping[str, object]) -> bytes:
     """Return a file's content if it is what the manifest says."""
-    if not isinstance(entry, dict) or not {"size", "sha256"} <= set(entry) or "/" in name:
-        raise _damaged(path, f"{MANIFEST} does not describe {name}")
     try:
         content = (path / name).read_bytes()
     except FileNotFoundError as error:

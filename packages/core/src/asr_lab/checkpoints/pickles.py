@@ -14,7 +14,7 @@ from asr_lab.utils.errors import UserError
 Builder = Callable[[tuple[object, ...]], object]
 """Makes an object from the arguments in a pickle; raises PickleError for bad ones."""
 
-MOST_NODES = 5_000_000
+MOST_NODES = 1_000_000
 MOST_INSTRUCTIONS = 20_000_000
 DEEPEST = 64
 LITERALS = frozenset(

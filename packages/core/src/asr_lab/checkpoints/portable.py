@@ -175,7 +175,7 @@ def _model(
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"{name} is not JSON") from error
     if not isinstance(plain["config"], dict) or plain["weights"] not in ("raw", "averaged"):
-        raise _damaged(path, "its configuration or kind of weights cannot be used")
+        raise _damaged(path, "its config is no mapping, or its weights of no known kind")
     if plain["metrics"] is not None and not isinstance(plain["metrics"], dict):
         raise _damaged(path, "its metrics have no names")
     return PortableModel(**plain, tensors=tensors)  # type: ignore[arg-type]

@@ -150,7 +150,10 @@ class _Archive:
                 raise PickleError("its pickle refers to something other than a storage")
         known = self.storages.get(key)
         if known is None:
-            content = bytearray(self.archive.read(f"{self.root}data/{key}"))
+            name = f"{self.root}data/{key}"
+            if name not in self.archive.NameToInfo:
+                raise PickleError(f"storage {key} is missing")
+            content = bytearray(self.archive.read(name))
             empty = torch.empty(0, dtype=torch.uint8)
             data = torch.frombuffer(content, dtype=torch.uint8) if content else empty
             known = Storage(dtype, data)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from asr_lab.cli.tables import table
+from asr_lab.cli.tables import short_names, table
 from asr_lab.plugins.loading import Plugins, installed_plugins
 from asr_lab.plugins.specs import CommandSpec, load_target
 from asr_lab.utils.errors import CombinedUserError, UserError
@@ -104,11 +104,8 @@ def _command(owner: str, spec: CommandSpec) -> Callable[[Sequence[str]], int]:
 
 def _overview(plugins: Plugins) -> str:
     commands = plugins.registry.all(CommandSpec)
-    names = [spec.name for _, spec in commands]
-    rows = [
-        (f"  {owner}/{spec.name}" if names.count(spec.name) > 1 else f"  {spec.name}", spec.summary)
-        for owner, spec in commands
-    ]
+    names = short_names(commands)
+    rows = [(f"  {name}", spec.summary) for name, (_, spec) in zip(names, commands, strict=True)]
     lines = [
         "usage: asr-lab COMMAND [flags]    (asr-lab COMMAND --help shows the flags)",
         "",

@@ -31,11 +31,14 @@ def peek(argv: Sequence[str], name: str) -> str | None:
 
 
 def closest(name: str, known: Iterable[str], dashes: str = "") -> str:
-    """Return `; did you mean --x?` for flags that look alike or have that name in a group."""
+    """Return `; did you mean --x?` for flags of the same name elsewhere, or that look alike."""
+    group, _, short = name.rpartition(".")
     names = sorted(known)
-    close = [other for other in names if other.rpartition(".")[2] == name]
-    close = close or get_close_matches(name, names, n=2)
-    return f"; did you mean {' or '.join(dashes + other for other in close)}?" if close else ""
+    same = [other for other in names if other.rpartition(".")[2] == short]
+    near = {other.rpartition(".")[2]: other for other in names if other.startswith(f"{group}.")}
+    alike = [near[other] for other in get_close_matches(short, near, n=2)] if group else []
+    found = same or alike or get_close_matches(name, names, n=2)
+    return f"; did you mean {' or '.join(dashes + other for other in found)}?" if found else ""
 
 
 class Scanner:
@@ -102,5 +105,3 @@ def _take(words: list[str], most: int | None) -> tuple[str, ...]:
         if most != 1 and "," in taken[0]:
             break
     return tuple(taken)
-
-

@@ -6,9 +6,9 @@ without a flag.
 
 import ast
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
-from typing import TypeVar, cast, get_type_hints
+from typing import TypeVar, get_type_hints
 
 from asr_lab.cli.values import convert
 from asr_lab.utils.errors import CombinedUserError, UserError
@@ -89,19 +89,29 @@ class Parsed:
             if flag.required and flag.name not in self.values and flag.shown not in tried:
                 self.problems.append(f"{flag.shown} is missing: {first_sentence(flag.help)}")
 
-    def build(self, default: T | type[T], prefix: str = "", **more: object) -> T | None:
-        """Return the dataclass that the values of one prefix describe, starting from `default`.
+    def build(
+        self, kind: type[T], prefix: str = "", more: Mapping[str, object] | None = None
+    ) -> T | None:
+        """Return the dataclass that the values of one prefix describe, `more` fields included.
 
         None, and a problem, if the class refuses them with ValueError.
         """
-        assert is_dataclass(default)
-        changes: dict[str, object] = dict(more)
-        for item in fields(default):
-            if (name := flag_name(prefix, item.name)) in self.values and item.name not in more:
-                changes[item.name] = self.values[name]
+        changes = self._changes(kind, prefix)
+        return self._try(lambda: kind(**{**changes, **(more or {})}), prefix)
+
+    def change(self, default: T, prefix: str) -> T | None:
+        """Return a copy of a dataclass instance with the values of one prefix, like `build`."""
+        changes = self._changes(type(default), prefix)
+        return self._try(lambda: replace(default, **changes), prefix)  # type: ignore[type-var]
+
+    def _changes(self, kind: type, prefix: str) -> dict[str, object]:
+        assert is_dataclass(kind)
+        names = {item.name: flag_name(prefix, item.name) for item in fields(kind)}
+        return {field: self.values[name] for field, name in names.items() if name in self.values}
+
+    def _try(self, make: Callable[[], T], prefix: str) -> T | None:
         try:
-            made = default(**changes) if isinstance(default, type) else replace(default, **changes)
-            return cast(T, made)
+            return make()
         except ValueError as error:
             self.problems.append(self._refusal(str(error), prefix))
             return None

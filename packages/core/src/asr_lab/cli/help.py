@@ -48,4 +48,4 @@ def _default(flag: Flag) -> str:
         return "required"
     if flag.hint is bool:
         return "on by default" if flag.default else ""
-    return "" if flag.default in ("", None) else f"default: {show(flag.default)}"
+    return "" if flag.default in ("", None, ()) else f"default: {show(flag.default)}"

@@ -4,22 +4,25 @@ Later wins: defaults of the dataclasses, the preset's recipe, the configuration 
 line. All problems of all of them are reported together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr_lab.cli.arguments import Scanner, peek
+from asr_lab.cli.checks import check_names
 from asr_lab.cli.config_files import Flat, assignments, flatten, looks_like_file, read_config_file
 from asr_lab.cli.flags import Assignment, Flag, Parsed, flags_of
 from asr_lab.cli.help import FlagGroup
 from asr_lab.models.base.config import ModelConfig
 from asr_lab.plugins.registry import Registry
-from asr_lab.plugins.specs import DatasetSpec, ModelSpec, TokenizerSpec, TrackerSpec, load_target
+from asr_lab.plugins.specs import ModelSpec, load_target
 from asr_lab.training.config import DataConfig, RunConfig, TrainConfig
 from asr_lab.utils.errors import UserError, suggestion, unknown
 
-NO_FLAG = frozenset({"model", "preset", "model_config", "train", "data_config"})
-"""Fields of RunConfig that other flags fill."""
+NO_FLAG = frozenset({"model", "preset", "model_config", "train", "data_config", "changes"})
+"""Fields of RunConfig that have no flag of their own."""
+RECIPE = "recipe of"
+"""What the source of a preset's training settings starts with."""
 SET_BY_TRAINING = frozenset({"vocab"})
 """Fields of a model configuration that the trainer sets from the tokenizer."""
 
@@ -86,7 +89,7 @@ def _chosen(choice: Choice, owner: str, spec: ModelSpec, preset: str) -> Choice:
         model=f"{owner}/{spec.name}",
         preset=preset,
         config=preset_config(spec, preset),
-        recipe=flatten(recipe, f"recipe of {spec.name} {preset}"),
+        recipe=flatten(recipe, f"{RECIPE} {spec.name} {preset}"),
         file=choice.file,
         file_name=choice.file_name,
     )
@@ -131,7 +134,7 @@ def layers(
     """Return all assignments, the strongest last, and what was wrong with any."""
     found: list[Assignment] = []
     problems: list[str] = []
-    recipe = f"recipe of {choice.model} {choice.preset}"
+    recipe = f"{RECIPE} {choice.model} {choice.preset}"
     for flat, source in ((choice.recipe, recipe), (choice.file, choice.file_name)):
         more, wrong = assignments(flat, source, flags)
         found, problems = [*found, *more], [*problems, *wrong]
@@ -158,24 +161,20 @@ def parse_run(argv: Sequence[str], registry: Registry) -> tuple[RunConfig, Train
     options = parsed.build(TrainOptions)
     train = parsed.build(TrainConfig, "train.")
     data = parsed.build(DataConfig, "data.")
-    model = choice.config and parsed.build(choice.config, "model.")
-    check_names(parsed, registry, data)
+    model = parsed.change(choice.config, "model.") if choice.config is not None else None
+    check_names(parsed, registry)
     parsed.check()
     assert options is not None
-    settings: dict[str, object] = {"train": train, "data_config": data, "model_config": model}
-    parsed.values["data"] = parsed.values.get("data") or RunConfig.data
-    config = parsed.build(RunConfig, model=choice.model, preset=choice.preset, **settings)
+    more = {"model": choice.model, "preset": choice.preset, "changes": changes(found, parsed)}
+    groups = {"model_config": model, "train": train, "data_config": data}
+    config = parsed.build(RunConfig, more={**more, **groups})
     parsed.check()
     assert config is not None
     return config, options
 
 
-def check_names(parsed: Parsed, registry: Registry, data: DataConfig | None) -> None:
-    """Note data sets, tokenizers, trackers and precisions that cannot be used."""
-    _check(parsed, "trackers", lambda name: registry.find(TrackerSpec, name))
-    if data is not None:
-        _check(parsed, "data.tokenizer", lambda name: registry.find(TokenizerSpec, name))
-    from asr_lab.data.names import resolve
-
-    for flag, split in (("data", "train"), ("dev-data", "dev"), ("eval-data", "test")):
-        _check(parsed, flag, lambda name, split=split: resolve(name, registry, split))
+def changes(found: Sequence[Assignment], parsed: Parsed) -> dict[str, object]:
+    """Return the settings that somebody wrote: in the file or on the command line."""
+    own = {flag.name for flag in flags_of(TrainOptions)}
+    said = sorted({one.name for one in found if not one.source.startswith(RECIPE)} - own)
+    return {name: parsed.values[name] for name in said}

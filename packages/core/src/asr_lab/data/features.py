@@ -20,6 +20,7 @@ from asr_lab.audio.files import read_audio
 from asr_lab.audio.recipes import FeatureRecipe
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.settings import DataConfig
+from asr_lab.data.utterance import AudioSource
 from asr_lab.models.base.batch import Batch
 from asr_lab.models.base.sequences import Sequences
 from asr_lab.utils.errors import UserError
@@ -130,5 +131,5 @@ def _recordings(folder: str, sample_rate: int) -> tuple[Tensor, ...]:
     files = sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in AUDIO_FILES)
     if not files:
         raise UserError(f"no audio files in {folder}; looked for {', '.join(AUDIO_FILES)}")
-    read = (read_audio(str(file), sample_rate=sample_rate) for file in files)
+    read = (read_audio(AudioSource(path=str(file)), sample_rate) for file in files)
     return tuple(torch.from_numpy(samples).float() / 32768 for samples in read)

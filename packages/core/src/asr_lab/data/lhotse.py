@@ -23,12 +23,16 @@ def read(location: Path | None, config: str, split: str) -> Iterator[Utterance]:
     """
     path = given(location, "lhotse")
     for where, cut in _direct(path) if path.name.endswith(DIRECT) else _through_lhotse(path):
-        audio, start, duration = _recording(cut, where, path.parent)
+        audio = _audio(cut, where, path.parent)
         supervisions = _objects(cut.get("supervisions"))
         if not supervisions:
             raise UserError(f"{where} has no supervision, so no text; leave it out")
         for supervision in supervisions:
-            yield _utterance(cut, supervision, len(supervisions), audio, start, duration, where)
+            if len(supervisions) == 1:
+                yield _utterance(cut, supervision, audio, where)
+            else:
+                part = _part(supervision, audio, where)
+                yield _utterance(supervision, supervision, part, where)
 
 
 def _direct(path: Path) -> Iterator[tuple[str, Object]]:
@@ -54,8 +58,8 @@ def _through_lhotse(path: Path) -> Iterator[tuple[str, Object]]:
         yield f"{path}: cut {cut.id!r}", cut.to_dict()
 
 
-def _recording(cut: Object, where: str, folder: Path) -> tuple[str, float, float]:
-    """Return path, start and length, in seconds, of a cut."""
+def _audio(cut: Object, where: str, folder: Path) -> AudioSource:
+    """Return where the audio of a cut is."""
     recording = cut.get("recording")
     if cut.get("type", "MonoCut") != "MonoCut" or not isinstance(recording, Mapping):
         kind = cut.get("type", "cut") if isinstance(recording, Mapping) else "cut without recording"
@@ -65,9 +69,11 @@ def _recording(cut: Object, where: str, folder: Path) -> tuple[str, float, float
         raise UserError(f"{where} is not from one file with one channel; save its audio first")
     if recording.get("transforms"):
         raise UserError(f"{where} has transforms of the recording; save its audio first")
-    start = number(cut.get("start", 0), "start", where)
-    duration = number(cut.get("duration"), "duration", where)
-    return beside_or_here(folder, str(sources[0].get("source"))), start, duration
+    return AudioSource(
+        path=beside_or_here(folder, str(sources[0].get("source"))),
+        start=number(cut.get("start", 0), "start", where),
+        duration=number(cut.get("duration"), "duration", where),
+    )
 
 
 def _channels(source: Object) -> int:
@@ -79,34 +85,22 @@ def _objects(value: object) -> list[Object]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, Iterable) else []
 
 
-def _utterance(
-    cut: Object,
-    supervision: Object,
-    count: int,
-    path: str,
-    start: float,
-    duration: float,
-    where: str,
-) -> Utterance:
-    """Make an utterance of the whole cut if it has one supervision, else of the supervision."""
-    owner = cut
-    if count > 1:
-        owner = supervision
-        start += number(max(_start(supervision), 0.0), "start", where)
-        duration = number(supervision.get("duration"), "duration", where)
+def _part(supervision: Object, audio: AudioSource, where: str) -> AudioSource:
+    """Return the part of a cut that a supervision is of; its start counts from the cut's."""
+    start = number(supervision.get("start", 0), "start of a supervision", where)
+    duration = number(supervision.get("duration"), "duration of a supervision", where)
+    return AudioSource(path=audio.path, start=audio.start + start, duration=duration)
+
+
+def _utterance(owner: Object, supervision: Object, audio: AudioSource, where: str) -> Utterance:
     text = supervision.get("text")
     if not isinstance(text, str):
         raise UserError(f"{where} has a supervision without text; leave it out")
     return Utterance(
         id=str(owner.get("id")),
-        audio=AudioSource(path=path, start=start, duration=duration),
+        audio=audio,
         text=text,
-        duration=duration,
+        duration=audio.duration or 0.0,
         language=str(supervision.get("language") or ""),
         speaker=str(supervision.get("speaker") or ""),
     )
-
-
-def _start(supervision: Object) -> float:
-    start = supervision.get("start", 0.0)
-    return float(start) if isinstance(start, int | float) else 0.0

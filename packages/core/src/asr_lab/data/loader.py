@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from asr_lab.audio.files import AudioError, read_audio
+from asr_lab.audio.errors import AudioError
+from asr_lab.audio.files import read_audio
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.cache import AudioCache
 from asr_lab.data.index import Index
@@ -78,14 +79,7 @@ class AudioDataset(Dataset[AudioBatch]):
             return known, ""
         source = self.index.utterances[position].audio
         try:
-            samples = read_audio(
-                source.path,
-                sample_rate=self.sample_rate,
-                start=source.start,
-                duration=source.duration,
-                offset=source.offset,
-                size=source.size,
-            )
+            samples = read_audio(source, self.sample_rate)
         except AudioError as error:
             return self._silence(position), str(error)
         if self.cache is not None:

@@ -29,6 +29,13 @@ SPEAKER = ("speaker", "speaker_id", "client_id")
 ID = ("id", "utterance_id", "utt_id")
 """Keys and columns that are understood, the usual one first."""
 
+
+class TabSeparated(csv.excel_tab):
+    """Fields between tabs, quotation marks left as they are."""
+
+    quoting = csv.QUOTE_NONE
+
+
 Row: TypeAlias = Mapping[str, object]
 
 
@@ -69,9 +76,8 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
 def _table_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """Yield rows by column name; CSV fields may be quoted, TSV fields are taken as they are."""
     tabs = path.name.removesuffix(".gz").lower().endswith(".tsv")
-    quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
     with open_text(path) as file:
-        rows = csv.reader(file, delimiter="\t" if tabs else ",", quoting=quoting)
+        rows = csv.reader(file, TabSeparated if tabs else csv.excel)
         try:
             header = [column.strip() for column in next(rows, [])]
             _check_header(header, path)

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -11,9 +11,11 @@ from asr_lab.data.config import ANY_CONFIG
 from asr_lab.data.utterance import Utterance
 from asr_lab.plugins.registry import Registry
 from asr_lab.plugins.specs import DatasetSpec, load_target
-from asr_lab.utils.errors import UserError, unknown
+from asr_lab.utils.errors import UnknownNameError, UserError, unknown
 
 FORM = "NAME[/CONFIG][/SPLIT][:LOCATION][*WEIGHT]"
+LISTED = 6
+"""Most choices that an error lists; of more, it names the closest."""
 WEIGHT = re.compile(r"\*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)$", re.IGNORECASE)
 
 
@@ -101,7 +103,7 @@ def _find(head: str, registry: Registry) -> tuple[str, DatasetSpec, list[str]]:
         if len(owners) != 1 or not _has(owners[0], parts[1]):
             return qualified, registry.find(DatasetSpec, qualified)[1], parts[2:]
     if not owners:
-        _refuse_path(head, parts[0])
+        _refuse_path(head)
     return parts[0], registry.find(DatasetSpec, parts[0])[1], parts[1:]
 
 
@@ -109,12 +111,13 @@ def _has(spec: DatasetSpec, part: str) -> bool:
     return part in spec.splits or part in spec.configs or spec.configs == ANY_CONFIG
 
 
-def _refuse_path(head: str, name: str) -> None:
+def _refuse_path(head: str) -> None:
     """Raise UserError if what stands where a name belongs is a file or folder."""
     path = Path(head)
-    if path.exists() and (path.is_file() or path.name != name):
-        kind = "manifest" if path.is_file() else "folder"
-        raise UserError(f"{head} is a {'file' if path.is_file() else kind}; say {kind}:{head}")
+    if path.is_file():
+        raise UserError(f"{head} is a file, not the name of a data set; say manifest:{head}")
+    if path.is_dir():
+        raise UserError(f"{head} is a folder, not the name of a data set; say folder:{head}")
 
 
 def _config_and_split(spec: DatasetSpec, parts: list[str], text: str) -> tuple[str, str]:
@@ -132,7 +135,17 @@ def _config_and_split(spec: DatasetSpec, parts: list[str], text: str) -> tuple[s
     if spec.configs == ANY_CONFIG or _closest_config(spec.configs, part):
         return _config(spec, part), ""
     kind = "configuration or split" if spec.configs else "split"
-    raise unknown(f"{kind} of {spec.name}", part, (*spec.configs, *spec.splits))
+    raise _unknown_part(spec, kind, part, (*spec.configs, *spec.splits))
+
+
+def _unknown_part(
+    spec: DatasetSpec, kind: str, part: str, choices: Sequence[str]
+) -> UnknownNameError:
+    """Return the error for a part that `spec` does not have; a few choices are all listed."""
+    if len(choices) > LISTED:
+        return unknown(f"{kind} of {spec.name}", part, choices)
+    listed = ", ".join(choices)
+    return UnknownNameError(f"{spec.name} has no {kind} {part!r}; choose from {listed}")
 
 
 def _config(spec: DatasetSpec, wanted: str) -> str:
@@ -140,7 +153,7 @@ def _config(spec: DatasetSpec, wanted: str) -> str:
         return wanted
     if found := _closest_config(spec.configs, wanted):
         return found
-    raise unknown(f"configuration of {spec.name}", wanted, spec.configs)
+    raise _unknown_part(spec, "configuration", wanted, spec.configs)
 
 
 def _closest_config(configs: Iterable[str], wanted: str) -> str:
@@ -152,7 +165,7 @@ def _closest_config(configs: Iterable[str], wanted: str) -> str:
 
 def _known_split(spec: DatasetSpec, split: str) -> str:
     if split not in spec.splits:
-        raise unknown(f"split of {spec.name}", split, spec.splits)
+        raise _unknown_part(spec, "split", split, spec.splits)
     return split
 
 
@@ -185,7 +198,7 @@ def _default_split(spec: DatasetSpec, wanted: str) -> str:
         return wanted
     if len(spec.splits) == 1 or wanted != "train":
         return "test" if "test" in spec.splits else spec.splits[-1]
-    raise unknown(f"split of {spec.name}", wanted, spec.splits)
+    raise _unknown_part(spec, "split", wanted, spec.splits)
 
 
 def _default_config(spec: DatasetSpec, wanted: str, location: Path | None) -> str:
@@ -197,9 +210,9 @@ def _default_config(spec: DatasetSpec, wanted: str, location: Path | None) -> st
     if config := next(filter(None, found), ""):
         return config
     if len(spec.configs) > 1:
-        example = f"{spec.name}/{spec.configs[0]}"
         choices = ", ".join(spec.configs)
-        raise UserError(f"{spec.name} needs a configuration: say {example}, or one of {choices}")
+        form = f"{spec.name}/CONFIG"
+        raise UserError(f"{spec.name} needs a configuration; say {form} with one of {choices}")
     return spec.configs[0] if spec.configs else ""
 
 
@@ -212,7 +225,7 @@ def _location(spec: DatasetSpec, typed: str) -> Path | None:
     if spec.bundled:
         return None
     advice = f"say {spec.name}:LOCATION or set ASR_LAB_DATA to the folder that holds {spec.name}"
-    content = f"; it must be {spec.location}" if spec.location else ""
+    content = f"; LOCATION is {spec.location}" if spec.location else ""
     if not (root := os.environ.get("ASR_LAB_DATA", "")):
         raise UserError(f"data set {spec.name} has no location; {advice}{content}")
     path = Path(root).expanduser() / spec.name

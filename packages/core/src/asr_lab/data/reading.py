@@ -30,7 +30,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
     try:
         with path.open("rb") as plain:
             packed = gzip.GzipFile(fileobj=plain) if path.suffix == ".gz" else plain
-            with io.TextIOWrapper(packed, encoding="utf-8-sig", newline="") as file:
+            with io.TextIOWrapper(packed, encoding="utf-8-sig", newline="\n") as file:
                 yield file
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason}); convert it") from error

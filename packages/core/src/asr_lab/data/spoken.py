@@ -17,60 +17,70 @@ SPLITS = ("train", "dev", "test")
 SHARDS = Path(__file__).parent / "shards"
 SHARD = "spoken-en.shard"
 INDEX = "spoken-en.tsv"
+PREFIX = "spoken-en-"
+"""What the identifiers of the index are prefixed with, so that they are unique among data sets."""
+REMEDY = "install asr-lab-core again, or name a folder that holds the data set"
 COLUMNS = ("id", "offset", "size", "samples", "speaker", "text")
 DIGESTS = {
-    SHARD: "",
-    INDEX: "",
+    SHARD: "4f7418cef68b7d269f2e6a4a648bdade6f30fcc6ffbe8a555ec35b36ea4cc933",
+    INDEX: "cfe7339962b9370afd39b649e77fbd0e3f94eb4c90c6a21c6850586a4f5aee93",
 }
 """SHA-256 of the files that are shipped, by name."""
 
 
 def read(location: Path | None, config: str, split: str) -> Iterator[Utterance]:
-    """Yield the utterances of a split in the order of the shard; an empty `config` means `en`.
+    """Return the utterances of a split in the order of the shard; an empty `config` means `en`.
 
     `location` is a folder that holds another copy of shard and index; None takes the one that is
-    installed. Raises UserError where a file is missing or the shard is shorter than its index
-    says, UnknownNameError for a configuration or a split that does not exist.
+    installed. Raises UserError where a file is missing or damaged or the shard is not as long as
+    its index says, UnknownNameError for a configuration or a split that does not exist.
     """
     if config not in ("", *CONFIGS):
         raise unknown("configuration of data set spoken:", config, CONFIGS)
     if split not in SPLITS:
         raise unknown("split of data set spoken:", split, SPLITS)
     folder = location or SHARDS
-    shard, lines = folder / SHARD, _index(folder / INDEX)
-    _check_size(shard, lines[-1])
-    return (_utterance(shard, fields) for fields in lines if fields[0].startswith(f"{split}-"))
+    shard, index = folder / SHARD, folder / INDEX
+    utterances = _utterances(index, shard)
+    _check_size(shard, utterances[-1].audio)
+    prefix = f"{PREFIX}{split}-"
+    return (utterance for utterance in utterances if utterance.id.startswith(prefix))
 
 
-def _index(path: Path) -> list[list[str]]:
-    """Return the fields of every line of the index but the heading."""
+def _utterances(index: Path, shard: Path) -> list[Utterance]:
+    """Return all utterances of all splits."""
     try:
-        heading, *lines = path.read_text(encoding="utf-8").splitlines()
+        heading, *lines = index.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise UserError(f"data set spoken: cannot read its index {path}: {error}") from error
-    fields = [line.split("\t") for line in lines]
-    if tuple(heading.split("\t")) != COLUMNS or not fields or len(fields[-1]) != len(COLUMNS):
-        raise UserError(f"data set spoken: {path} is not its index; install the core again")
-    return fields
-
-
-def _check_size(shard: Path, last: list[str]) -> None:
-    """Raise UserError unless the shard ends where its last utterance ends."""
-    expected = int(last[1]) + int(last[2])
-    found = shard.stat().st_size if shard.is_file() else None
-    if found != expected:
-        size = "is missing" if found is None else f"has {found} bytes instead of {expected}"
-        raise UserError(f"data set spoken: {shard} {size}; install the core again")
+        reason = getattr(error, "strerror", None) or "it is empty or no text"
+        raise UserError(f"data set spoken: cannot read {index} ({reason}); {REMEDY}") from error
+    try:
+        utterances = [_utterance(shard, line.split("\t")) for line in lines]
+    except ValueError:
+        utterances = []
+    if not utterances or tuple(heading.split("\t")) != COLUMNS:
+        raise UserError(f"data set spoken: {index} is damaged; {REMEDY}")
+    return utterances
 
 
 def _utterance(shard: Path, fields: list[str]) -> Utterance:
-    """Return the utterance of one line of the index."""
+    """Return the utterance of one line of the index; raises ValueError if the line is damaged."""
     name, offset, size, samples, speaker, text = fields
     return Utterance(
-        id=f"spoken-en-{name}",
+        id=PREFIX + name,
         audio=AudioSource(path=str(shard), offset=int(offset), size=int(size)),
         text=text,
         duration=int(samples) / SAMPLE_RATE,
         language="en",
         speaker=speaker,
     )
+
+
+def _check_size(shard: Path, last: AudioSource) -> None:
+    """Raise UserError unless the shard ends where its last utterance ends."""
+    expected = last.offset + last.size
+    found = shard.stat().st_size if shard.is_file() else None
+    if found is None:
+        raise UserError(f"data set spoken: {shard} is missing; {REMEDY}")
+    if found != expected:
+        raise UserError(f"data set spoken: {shard} has {found} bytes, not {expected}; {REMEDY}")

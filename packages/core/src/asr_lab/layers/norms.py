@@ -59,7 +59,7 @@ class MaskedBatchNorm(nn.Module):
         mean = values.masked_fill(outside, 0).sum((0, 1)) / count
         var = (values - mean).masked_fill(outside, 0).square().sum((0, 1)) / count
         with torch.no_grad():
-            unbiased = var * (count / (count - 1).clamp(min=1))
+            unbiased = var * count / (count - 1).clamp(min=1)
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
         return mean, var

@@ -10,6 +10,7 @@ from asr_lab.plugins.specs import (
     ModelSpec,
     PrecisionSpec,
     TokenizerSpec,
+    Tracker,
     TrackerSpec,
 )
 
@@ -22,6 +23,7 @@ __all__ = [
     "PrecisionSpec",
     "Registry",
     "TokenizerSpec",
+    "Tracker",
     "TrackerSpec",
     "hookimpl",
     "installed_plugins",

@@ -1,8 +1,81 @@
 """What the core itself registers: it is a plugin like any other."""
 
+from asr_lab.data.config import (
+    ANY_CONFIG,
+    COMMON_VOICE_SPLITS,
+    FLEURS_CONFIGS,
+    LIBRISPEECH_SPLITS,
+    WHOLE,
+)
 from asr_lab.plugins.hooks import hookimpl
 from asr_lab.plugins.registry import Registry
-from asr_lab.plugins.specs import PrecisionSpec, TokenizerSpec
+from asr_lab.plugins.specs import (
+    CommandSpec,
+    DatasetSpec,
+    PrecisionSpec,
+    TokenizerSpec,
+    TrackerSpec,
+)
+
+DATASETS = (
+    DatasetSpec(
+        name="spoken",
+        summary="numbers, dates, times and commands by many synthetic voices; comes with the core",
+        reader="asr_lab.data.spoken:read",
+        configs=("en",),
+        bundled=True,
+    ),
+    DatasetSpec(
+        name="manifest",
+        summary="JSON Lines as NeMo writes them, or a table: .jsonl, .json, .csv, .tsv",
+        reader="asr_lab.data.manifests:read",
+        splits=WHOLE,
+        location="a file with audio and text of one utterance per line",
+    ),
+    DatasetSpec(
+        name="folder",
+        summary="audio files with a .txt file beside each",
+        reader="asr_lab.data.folder:read",
+        splits=WHOLE,
+        location="a folder of audio files with a .txt file beside each",
+    ),
+    DatasetSpec(
+        name="kaldi",
+        summary="Kaldi data folder: wav.scp and text, with segments and utt2spk if there",
+        reader="asr_lab.data.kaldi:read",
+        splits=WHOLE,
+        location="a folder with wav.scp and text",
+    ),
+    DatasetSpec(
+        name="lhotse",
+        summary="lhotse cuts: .jsonl or .jsonl.gz; other forms need the extra lhotse",
+        reader="asr_lab.data.lhotse:read",
+        splits=WHOLE,
+        location="a manifest of cuts",
+    ),
+    DatasetSpec(
+        name="librispeech",
+        summary="LibriSpeech: English books, 960 h",
+        reader="asr_lab.data.librispeech:read",
+        splits=LIBRISPEECH_SPLITS,
+        location="the folder that holds train-clean-100, test-clean, …",
+    ),
+    DatasetSpec(
+        name="fleurs",
+        summary="FLEURS: the same sentences in 102 languages, about 10 h each",
+        reader="asr_lab.data.fleurs:read",
+        configs=FLEURS_CONFIGS,
+        location="the folder that holds data/LANGUAGE/SPLIT.tsv and audio/SPLIT.tar.gz beside it",
+    ),
+    DatasetSpec(
+        name="common_voice",
+        summary="Common Voice: sentences read by volunteers in many languages",
+        reader="asr_lab.data.common_voice:read",
+        splits=COMMON_VOICE_SPLITS,
+        configs=ANY_CONFIG,
+        location="the folder that holds LANGUAGE/SPLIT.tsv and LANGUAGE/clips",
+    ),
+)
 
 TOKENIZERS = (
     TokenizerSpec(
@@ -36,11 +109,48 @@ PRECISIONS = (
     PrecisionSpec(name="mxfp4", summary="not in this version", manager=f"{MANAGERS}UnbuiltManager"),
 )
 
+TRACKERS = (
+    TrackerSpec(
+        name="tensorboard",
+        summary="TensorBoard event files in the folder of the run",
+        tracker="asr_lab.training.trackers:open_tensorboard",
+    ),
+)
+
+COMMANDS = (
+    CommandSpec(name="train", summary="train a model", run="asr_lab.cli.train:run"),
+    CommandSpec(name="resume", summary="go on with a run", run="asr_lab.cli.resume:run"),
+    CommandSpec(
+        name="evaluate",
+        summary="measure the error rate of a checkpoint",
+        run="asr_lab.cli.evaluate:run",
+    ),
+    CommandSpec(name="models", summary="list models and presets", run="asr_lab.cli.models:run"),
+    CommandSpec(name="datasets", summary="list data sets", run="asr_lab.cli.datasets:run"),
+    CommandSpec(
+        name="plugins", summary="list plugins and their state", run="asr_lab.cli.plugins:run"
+    ),
+    CommandSpec(
+        name="doctor", summary="show what this machine can do", run="asr_lab.cli.doctor:run"
+    ),
+    CommandSpec(
+        name="check-model",
+        summary="run the checks that every model must pass",
+        run="asr_lab.cli.check_model:run",
+    ),
+)
+
 
 @hookimpl
 def asr_lab_register(registry: Registry) -> None:
     """Register the core's data sets, tokenizers, precisions, trackers and commands."""
+    for dataset in DATASETS:
+        registry.add(dataset)
     for tokenizer in TOKENIZERS:
         registry.add(tokenizer)
     for precision in PRECISIONS:
         registry.add(precision)
+    for tracker in TRACKERS:
+        registry.add(tracker)
+    for command in COMMANDS:
+        registry.add(command)

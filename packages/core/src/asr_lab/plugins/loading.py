@@ -1,10 +1,12 @@
 """Find plugins, load each on its own, and remember how that went."""
 
 import os
+import re
 import sys
 import time
 import traceback
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points, version
@@ -14,6 +16,9 @@ import pluggy
 from asr_lab.plugins import hooks
 from asr_lab.plugins.registry import Registry
 
+CORE = "asr_lab.plugins.builtin"
+"""Module of the core's own plugin."""
+ASKS_FOR_CORE = re.compile(r"asr[-_.]+lab[-_.]+core(?![\w.-])", re.IGNORECASE)
 HEAVY = ("torch", "numpy", "transformer_engine", "flash_attn", "mamba_ssm")
 
 
@@ -70,7 +75,8 @@ def load_plugins(
     # Historic: the call is made first and replayed into each plugin as it is registered, so that
     # one `try` around the registration isolates everything a plugin can do wrong.
     manager.hook.asr_lab_register.call_historic(kwargs={"registry": plugins.registry})
-    for entry_point in sorted(found, key=lambda ep: (ep.name, ep.value)):
+    # The core goes first, so that no other plugin can take its name.
+    for entry_point in sorted(found, key=lambda ep: (ep.value != CORE, ep.name, ep.value)):
         plugins.status.append(_load(entry_point, plugins, disabled, strict))
     return plugins
 
@@ -79,7 +85,8 @@ def _load(
     entry_point: EntryPoint, plugins: Plugins, disabled: frozenset[str], strict: bool
 ) -> PluginStatus:
     name, dist = entry_point.name, entry_point.dist
-    distribution, found = (dist.name, dist.version) if dist else ("?", "?")
+    # Both are None where a distribution has lost its METADATA.
+    distribution, found = (dist.name or "?", dist.version or "?") if dist else ("?", "?")
 
     def status(state: str, **more: object) -> PluginStatus:
         who = {"name": name, "distribution": distribution, "version": found, "state": state}
@@ -91,7 +98,8 @@ def _load(
         return status("failed", reason=f"ValueError: another plugin is called {name!r} as well")
     start, before = time.perf_counter(), set(sys.modules)
     try:
-        with plugins.registry.registering(name):
+        # What a plugin prints while it loads must not end up in the output of a command.
+        with plugins.registry.registering(name), redirect_stdout(sys.stderr):
             _check_core_version(dist.requires if dist else None)
             plugins.manager.register(entry_point.load(), name)
             plugins.manager.check_pending()
@@ -116,15 +124,16 @@ def _reason(error: BaseException) -> str:
 
 def _check_core_version(requires: list[str] | None) -> None:
     """Raise ImportError if the distribution asks for another version of the core."""
-    lines = [line for line in requires or () if line.startswith("asr-lab-core")]
+    lines = [line for line in requires or () if ASKS_FOR_CORE.match(line)]
     if not lines:
         return
     from packaging.requirements import Requirement
 
     installed = version("asr-lab-core")
     for requirement in map(Requirement, lines):
-        wanted = requirement.specifier
-        if requirement.marker is None and not wanted.contains(installed, prereleases=True):
+        wanted, marker = requirement.specifier, requirement.marker
+        applies = marker is None or marker.evaluate({"extra": ""})
+        if applies and not wanted.contains(installed, prereleases=True):
             raise ImportError(f"needs asr-lab-core{wanted}, but {installed} is installed")
 
 

@@ -6,6 +6,7 @@ Every target is `package.module:Name`. Listing therefore imports nothing heavy.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from typing import Protocol, runtime_checkable
 
 
 def load_target(target: str) -> object:
@@ -53,7 +54,8 @@ class DatasetSpec(Spec):
     splits: tuple[str, ...] = ("train", "dev", "test")
     """Splits that exist; the evaluation split is `test` where there is one, else the last."""
     configs: tuple[str, ...] = ()
-    """Configurations (usually languages); empty where there are none."""
+    """Configurations (usually languages); empty where there are none, `("*",)` where the folders
+    of the location are the configurations."""
     bundled: bool = False
     """True if the data come with the plugin, so that no location is needed."""
     location: str = ""
@@ -76,6 +78,17 @@ class PrecisionSpec(Spec):
 
     manager: str
     """Target of the `PrecisionManager` class."""
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Somewhere metrics go; an exception silences it and never ends the run."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take the metrics of an optimizer step."""
+
+    def finish(self) -> None:
+        """Write what is left and close; called once, also after an interrupt."""
 
 
 @dataclass(frozen=True, kw_only=True)

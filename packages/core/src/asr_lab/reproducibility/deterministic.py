@@ -21,9 +21,9 @@ def deterministic(enabled: bool = True) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     switches = cudnn.deterministic, cudnn.benchmark
+    # Filling is for finding uses of uninitialised memory; it costs a kernel per allocation.
+    filled = _fill_memory(False)
     try:
-        # Filling is for finding uses of uninitialised memory; it costs a kernel per allocation.
-        filled = _fill_memory(False)
         torch.use_deterministic_algorithms(True)
         cudnn.deterministic, cudnn.benchmark = True, False
         yield

@@ -31,6 +31,8 @@ VARIABLES = (
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
     "TRITON_CACHE_AUTOTUNING",
 )
+SOURCES = ("*.py", "*.toml", "*.cpp", "*.cu")
+"""What counts as code; data have digests of their own."""
 ACCELERATORS = (
     "causal-conv1d",
     "flash-attn",
@@ -106,16 +108,14 @@ def variables() -> dict[str, str]:
 def code() -> dict[str, str]:
     """Return revision and digest of local changes if the code runs from a git checkout.
 
-    The digest covers tracked changes and new Python files; `none` if there are neither.
+    The digest covers changed and new files of SOURCES; `none` if there are neither.
     """
     here = Path(__file__)
     # Installed code can lie inside somebody's checkout without being part of it.
     if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
         return {}
-    revision, root = (
-        _git(here.parent, "rev-parse", "HEAD"),
-        _git(here.parent, "rev-parse", "--show-toplevel"),
-    )
+    revision = _git(here.parent, "rev-parse", "HEAD")
+    root = _git(here.parent, "rev-parse", "--show-toplevel")
     if revision is None or root is None:
         return {}
     top = Path(os.fsdecode(root.strip()))
@@ -124,19 +124,18 @@ def code() -> dict[str, str]:
 
 def _changes(top: Path) -> str:
     """Return the SHA-256 of what differs from the revision, or `none`."""
-    difference = _git(top, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-color")
-    listing = _git(top, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py")
-    new = sorted(filter(None, (listing or b"").split(b"\0")))
-    if difference is None or listing is None:
+    changed = _git(top, "diff", "HEAD", "--name-only", "-z", "--no-ext-diff", "--", *SOURCES)
+    new = _git(top, "ls-files", "--others", "--exclude-standard", "-z", "--", *SOURCES)
+    if changed is None or new is None:
         return "unknown"
-    if not difference and not new:
-        return "none"
-    hasher = hashlib.sha256(difference)
-    for name in new:
+    names = sorted(filter(None, (changed + new).split(b"\0")))
+    hasher = hashlib.sha256()
+    for name in names:
         path = top / os.fsdecode(name)
         content = path.read_bytes() if path.is_file() else b""
-        hasher.update(b"%d %s %d %s" % (len(name), name, len(content), content))
-    return hasher.hexdigest()
+        hasher.update(b"%d %s %d %d " % (len(name), name, path.is_file(), len(content)))
+        hasher.update(content)
+    return hasher.hexdigest() if names else "none"
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 from asr_lab.utils.errors import UserError
 from asr_lab.utils.files import write_atomically
@@ -59,7 +59,7 @@ class RunRecord:
         return path
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls, folder: Path) -> "RunRecord":
         """Read the record of the run in `folder`.
 
         Raises RecordError if it is missing, damaged or of a newer version.
@@ -81,7 +81,7 @@ class RunRecord:
         return cls._from_dict(path, content)
 
     @classmethod
-    def _from_dict(cls, path: Path, content: Mapping[str, object]) -> Self:
+    def _from_dict(cls, path: Path, content: Mapping[str, object]) -> "RunRecord":
         values = {name: value for name, value in content.items() if name != "schema"}
         known = {one.name: type(getattr(EMPTY, one.name)) for one in fields(cls)}
         for name in sorted(set(values) ^ set(known)):
@@ -96,7 +96,7 @@ class RunRecord:
             raise RecordError(f"{path} is damaged: status is {values['status']!r}; restore it")
         return cls(**values)  # type: ignore[arg-type]
 
-    def restarted(self, step: int, changes: tuple[str, ...] = ()) -> Self:
+    def restarted(self, step: int, changes: tuple[str, ...] = ()) -> "RunRecord":
         """Return a copy that says the run went on from `step`, in an environment with `changes`."""
         entry = {"step": step, "changes": list(changes)}
         return replace(self, restarts=(*self.restarts, entry), status="running")

@@ -30,10 +30,11 @@ class _Tally:
             self.counts[report.outcome] += 1
 
 
-def check_model(name: str) -> int:
+def check_model(name: str, select: str = "") -> int:
     """Test the installed model `name` and print what failed, and a summary.
 
-    Returns 0 if nothing failed, else 1. Raises UnknownNameError if there is no such model,
+    `select` is pytest's `-k`: words of the tests to run, all if empty. Returns 0 if tests ran and
+    none failed, else 1. Raises UnknownNameError if there is no such model,
     AmbiguousNameError if there are several.
     """
     plugin, spec = installed_plugins().registry.find(ModelSpec, name)
@@ -42,10 +43,11 @@ def check_model(name: str) -> int:
         module, settings = Path(folder, "test_contract_of_model.py"), Path(folder, "pytest.ini")
         module.write_text(MODULE.format(name=qualified), encoding="utf-8")
         settings.write_text("[pytest]\n", encoding="utf-8")
-        options = ["--quiet", "--no-header", "--no-summary", "--tb=short", "--show-capture=no"]
+        options = ["--quiet", "--no-header", "-rfs", "--tb=short", "--show-capture=no"]
         options.append("--import-mode=importlib")
         isolated = ["-c", str(settings), "--rootdir", folder, "-p", "no:cacheprovider"]
-        code = pytest.main([str(module), *options, *isolated], plugins=[tally])
+        chosen = ["-k", select] if select else []
+        code = pytest.main([str(module), *options, *isolated, *chosen], plugins=[tally])
         # A second check in the same process must not find this module.
         sys.modules.pop(module.stem, None)
     print(f"{qualified}: " + ", ".join(f"{count} {kind}" for kind, count in tally.counts.items()))

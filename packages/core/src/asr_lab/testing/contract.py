@@ -1,7 +1,7 @@
 """The contract of models as tests: subclass `ModelContract`, name the model, run pytest.
 
-    class TestMine(ModelContract):
-        model = "mine"
+class TestMine(ModelContract):
+    model = "mine"
 """
 
 import io
@@ -9,7 +9,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import ClassVar
 
@@ -60,6 +60,13 @@ class ModelContract:
         assert issubclass(found, ModelConfig)
         return found
 
+    def model_class(self) -> Callable[[ModelConfig], ASRModel[ModelConfig]]:
+        """Return the class of the model."""
+        found = load_target(self.spec().model)
+        assert isinstance(found, type)
+        assert issubclass(found, ASRModel)
+        return found
+
     def config(self, **changes: object) -> ModelConfig:
         """Return the preset, with the class's and the given changes, without any dropout."""
         preset: ModelConfig = getattr(self.config_class(), self.preset)()
@@ -69,12 +76,8 @@ class ModelContract:
 
     def build(self, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> ASRModel[ModelConfig]:
         """Return a new model with weights drawn from `seed`, in eval mode."""
-        model_class = load_target(self.spec().model)
-        assert isinstance(model_class, type)
         torch.manual_seed(seed)
-        built = model_class(self.config())
-        assert isinstance(built, ASRModel)
-        return built.to(dtype).eval()
+        return self.model_class()(self.config()).to(dtype).eval()
 
     def utterances(
         self, frames: Sequence[int] = FRAMES, dtype: torch.dtype = torch.float32
@@ -136,7 +139,7 @@ class ModelContract:
 
     def test_calling_it_with_features_alone_scores_every_step(self) -> None:
         """Without lengths all frames count, and what needs tokens is None."""
-        model, batch = self.build(), collate(self.utterances([80, 80]))
+        model, batch = self.build(), collate(self.utterances([81, 81]))
         output = model(batch.features.values)
         assert set(output.scores) == set(model.decoders)
         assert model.primary in model.decoders
@@ -144,7 +147,7 @@ class ModelContract:
             if isinstance(decoder, CTCDecoder):
                 found = output.scores[name]
                 assert found is not None
-                assert found.shape == (2, self.config().steps(80), self.vocab + 1)
+                assert found.shape == (2, self.config().steps(81), self.vocab + 1)
 
     def test_scores_are_log_probabilities_in_fp32(self) -> None:
         """They sum to 1 at every step and token."""
@@ -261,9 +264,11 @@ class ModelContract:
         """One batch of four, or one and three, or two and two in another order."""
         utterances = self.utterances(dtype=torch.float64)
         whole = self.accumulated([utterances])
+        largest = max(gradient.abs().max().item() for gradient in whole.values())
         for split in ([utterances[:1], utterances[1:]], [utterances[2:], utterances[:2]]):
             for name, gradient in self.accumulated(split).items():
-                assert_close(gradient, whole[name], DOUBLE, name)
+                # Of the largest gradient of all: some are 0 in theory, and rounding in practice.
+                assert (gradient - whole[name]).abs().max() <= DOUBLE * largest, name
 
     def accumulated(self, split: Sequence[Sequence[RandomUtterance]]) -> dict[str, Tensor]:
         """Return the gradients of one step over micro-batches, as the trainer computes them."""
@@ -321,7 +326,10 @@ class ModelContract:
     def test_it_learns_two_utterances_by_heart(self) -> None:
         """The primary decoder's transcript becomes what was said."""
         model, batch = self.build(), collate(self.utterances([64, 48]))
-        wanted = [tuple(row[:n].tolist()) for row, n in zip(batch.tokens, batch.token_lengths)]
+        wanted = [
+            tuple(row[:n].tolist())
+            for row, n in zip(batch.tokens, batch.token_lengths, strict=True)
+        ]
         optimizer, counts = torch.optim.AdamW(model.parameters(), 2e-3), model.loss_counts(batch)
         for step in range(1, self.overfitting_steps + 1):
             optimizer.zero_grad()

@@ -1,5 +1,6 @@
 """Settings of a training run; torch-free, because the command line makes flags of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -74,6 +75,8 @@ class RunConfig:
     """Qualified name of the model: `plugin/model`."""
     preset: str
     """Preset or file that the model configuration started from."""
+    changes: Mapping[str, object] = field(default_factory=dict)
+    """What was changed of the preset, by flag."""
     model_config: ModelConfig
     """Sizes of the model; `vocab` is set from the tokenizer before building."""
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -157,7 +157,7 @@ class Learner:
 
     def tensors(self) -> tuple[dict[str, Mapping[str, Tensor]], dict[str, object]]:
         """Return everything a checkpoint needs: tensors by file, and plain values."""
-        moments, optimizer = flatten_optimizer(self.model, self.optimizer)
+        moments, optimizer = flatten_optimizer(self.optimizer, self.model)
         tensors: dict[str, Mapping[str, Tensor]] = {
             "model": self.model.state_dict(),
             "optimizer": moments,
@@ -171,7 +171,9 @@ class Learner:
     ) -> None:
         """Go on from what `tensors` returned."""
         self.model.load_state_dict(dict(tensors["model"]))
-        restore_optimizer(self.model, self.optimizer, tensors["optimizer"], state["optimizer"])
-        self.precision.load_state_dict(state["precision"])  # type: ignore[arg-type]
+        moments, optimizer, precision = tensors["optimizer"], state["optimizer"], state["precision"]
+        assert isinstance(optimizer, Mapping) and isinstance(precision, Mapping)
+        restore_optimizer(self.optimizer, self.model, moments, optimizer)
+        self.precision.load_state_dict(precision)
         if self.average is not None:
             self.average.load(tensors["average"])

@@ -111,7 +111,6 @@ class _Run:
             self.state.seconds, clock = self.state.seconds + now - clock, now
             self._report(batches, result)
             self._evaluate_and_save()
-        self.folder.closing(self.state)
 
     def _evaluate_and_save(self) -> None:
         config, step, last = self.setup.config.train, self.state.step, self.setup.steps
@@ -127,6 +126,7 @@ class _Run:
             self.folder.save(self.learner, self.state)
             self.saved = time.monotonic()
         if stop and step < last:
+            self.folder.interrupted()
             raise Interrupted(self.folder.path, step)
 
     def _evaluate_dev(self) -> None:

@@ -1,7 +1,7 @@
 """Sizes of the conformers; torch-free."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 from asr_lab.layers.lengths import subsampled
 from asr_lab.models.base.config import ModelConfig
@@ -60,8 +60,8 @@ class ConformerConfig(ModelConfig):
         return subsampled(frames, self.subsampling)
 
     @classmethod
-    def tiny(cls) -> Self:
-        """Return 1.0 M parameters with 32 tokens: learns a small domain on a CPU."""
+    def tiny(cls) -> "ConformerConfig":
+        """Return 1.05 M parameters with 32 tokens: learns a small domain on a CPU."""
         return cls(
             dim=128,
             layers=4,
@@ -74,44 +74,44 @@ class ConformerConfig(ModelConfig):
         )
 
     @classmethod
-    def small(cls) -> Self:
+    def small(cls) -> "ConformerConfig":
         """Return the published small size: 12.78 M parameters with 1024 tokens."""
         return cls._published(dim=176, layers=16, heads=4)
 
     @classmethod
-    def medium(cls) -> Self:
+    def medium(cls) -> "ConformerConfig":
         """Return the published medium size: 26.39 M parameters with 1024 tokens."""
         return cls._published(dim=256, layers=16, heads=4)
 
     @classmethod
-    def large(cls) -> Self:
+    def large(cls) -> "ConformerConfig":
         """Return the published large size: 109.29 M parameters with 1024 tokens."""
         return cls._published(dim=512, layers=17, heads=8)
 
     @classmethod
-    def large_18(cls) -> Self:
+    def large_18(cls) -> "ConformerConfig":
         """Return the large size with 18 layers, as published for CTC: 115.60 M parameters."""
         return cls._published(dim=512, layers=18, heads=8)
 
     @classmethod
-    def xlarge(cls) -> Self:
+    def xlarge(cls) -> "ConformerConfig":
         """Return the published extra large size: 608.80 M parameters with 1024 tokens."""
         return cls._published(dim=1024, layers=24, heads=8, scale_input=False)
 
     @classmethod
-    def xxlarge(cls) -> Self:
+    def xxlarge(cls) -> "ConformerConfig":
         """Return the published largest size: 1062.4 M parameters with 1024 tokens."""
         return cls._published(dim=1024, layers=42, heads=8, kernel=5, scale_input=False)
 
     @classmethod
-    def fast_conformer(cls) -> Self:
+    def fast_conformer(cls) -> "ConformerConfig":
         """Return the architecture most people mean by Fast Conformer: the large size."""
         return cls.large()
 
     @classmethod
     def _published(
         cls, *, dim: int, layers: int, heads: int, kernel: int = 9, scale_input: bool = True
-    ) -> Self:
+    ) -> "ConformerConfig":
         return cls(
             dim=dim,
             layers=layers,

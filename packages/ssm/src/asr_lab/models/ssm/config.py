@@ -1,7 +1,7 @@
 """Sizes of the state-space models; torch-free."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 from asr_lab.layers.lengths import subsampled
 from asr_lab.models.base.config import ModelConfig
@@ -60,7 +60,7 @@ class SSMConfig(ModelConfig):
         return subsampled(frames, self.subsampling)
 
     @classmethod
-    def tiny(cls) -> Self:
+    def tiny(cls) -> "SSMConfig":
         """Return 0.9 M parameters with 32 tokens: learns a small domain on a CPU."""
         return cls(
             dim=128,
@@ -74,16 +74,16 @@ class SSMConfig(ModelConfig):
         )
 
     @classmethod
-    def small(cls) -> Self:
-        """Return 12 M parameters with 1024 tokens."""
+    def small(cls) -> "SSMConfig":
+        """Return 13 M parameters with 1024 tokens."""
         return cls(dim=256, layers=12)
 
     @classmethod
-    def base(cls) -> Self:
+    def base(cls) -> "SSMConfig":
         """Return 31 M parameters with 1024 tokens."""
         return cls(dim=384, layers=14)
 
     @classmethod
-    def large(cls) -> Self:
+    def large(cls) -> "SSMConfig":
         """Return 109 M parameters with 1024 tokens."""
         return cls(dim=512, layers=28, state=128)

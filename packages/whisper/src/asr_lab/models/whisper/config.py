@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import Self
 
 from asr_lab.layers.lengths import subsampled
 from asr_lab.models.base.config import ModelConfig
@@ -61,8 +60,8 @@ class WhisperConfig(ModelConfig):
         return subsampled(frames, prod(self.strides))
 
     @classmethod
-    def tiny(cls) -> Self:
-        """Return 1.4 M parameters with 32 tokens, not the published tiny: learns on a CPU.
+    def tiny(cls) -> "WhisperConfig":
+        """Return 1.47 M parameters with 32 tokens, not the published tiny: learns on a CPU.
 
         Steps of 40 ms instead of 20 make attention cheap and alignments short.
         """
@@ -71,7 +70,7 @@ class WhisperConfig(ModelConfig):
         )
 
     @classmethod
-    def base(cls) -> Self:
+    def base(cls) -> "WhisperConfig":
         """Return the published base size.
 
         71.83 M parameters with its 51,865 embeddings and without the CTC head; the published
@@ -80,7 +79,7 @@ class WhisperConfig(ModelConfig):
         return cls(dim=512, heads=8, encoder_layers=6, decoder_layers=6)
 
     @classmethod
-    def small(cls) -> Self:
+    def small(cls) -> "WhisperConfig":
         """Return the published small size.
 
         240.58 M parameters with its 51,865 embeddings and without the CTC head; the published
@@ -89,7 +88,7 @@ class WhisperConfig(ModelConfig):
         return cls(dim=768, heads=12, encoder_layers=12, decoder_layers=12)
 
     @classmethod
-    def medium(cls) -> Self:
+    def medium(cls) -> "WhisperConfig":
         """Return the published medium size.
 
         762.32 M parameters with its 51,865 embeddings and without the CTC head; the published
@@ -98,7 +97,7 @@ class WhisperConfig(ModelConfig):
         return cls(dim=1024, heads=16, encoder_layers=24, decoder_layers=24)
 
     @classmethod
-    def large(cls) -> Self:
+    def large(cls) -> "WhisperConfig":
         """Return the published large size.
 
         1541.38 M parameters with its 51,865 embeddings and without the CTC head; the published

@@ -14,7 +14,7 @@ from asr_lab.layers.norms import LayerNorm
 from asr_lab.models.whisper.config import WhisperConfig
 
 Memory: TypeAlias = tuple[
-    Float[Tensor, "batch heads memory dim"], Float[Tensor, "batch heads memory dim"]
+    Float[Tensor, "batch heads _ channels"], Float[Tensor, "batch heads _ channels"]
 ]
 """Keys and values that can be attended."""
 

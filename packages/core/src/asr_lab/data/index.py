@@ -1,0 +1,68 @@
+"""The index: what the plan needs to know of every utterance, as arrays."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int64
+
+from asr_lab.data.checks import audio_problem
+from asr_lab.data.utterance import Utterance
+from asr_lab.utils.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Index:
+    """Utterances with their durations and token counts; a position in it names an utterance."""
+
+    utterances: Sequence[Utterance]
+    durations: Int64[np.ndarray, " utterances"]
+    """Milliseconds of audio."""
+    token_counts: Int64[np.ndarray, " utterances"]
+    """Tokens of the transcript; 0 where it has none or is a problem."""
+    digest: str
+    """SHA-256, in hexadecimal, of what is said and where, the same on every machine."""
+    problems: dict[int, str] = field(default_factory=dict)
+    """Why an utterance cannot be used, by position; the caller's policy acts on it."""
+
+    def __len__(self) -> int:
+        """Return the number of utterances, usable or not."""
+        return len(self.utterances)
+
+    @classmethod
+    def build(cls, utterances: Sequence[Utterance], encode: Callable[[str], Sequence[int]]) -> "Index":
+        """Index `utterances`; `encode` turns a transcript into tokens, or raises UserError.
+
+        Utterances without a length, and those whose text cannot be encoded, become problems.
+        """
+        durations = np.zeros(len(utterances), np.int64)
+        token_counts = np.zeros(len(utterances), np.int64)
+        problems: dict[int, str] = {}
+        sha = hashlib.sha256()
+        for position, utterance in enumerate(utterances):
+            durations[position] = milliseconds = round(utterance.duration * 1000)
+            sha.update(_line(utterance, milliseconds))
+            try:
+                token_counts[position] = len(encode(utterance.text))
+            except UserError as error:
+                problems[position] = str(error)
+            if problem := audio_problem(utterance):
+                problems[position] = problem
+        return cls(
+            utterances=utterances,
+            durations=durations,
+            token_counts=token_counts,
+            digest=sha.hexdigest(),
+            problems=problems,
+        )
+
+
+def _line(utterance: Utterance, milliseconds: int) -> bytes:
+    """Return what the digest covers; of the path the file name, so that folders may move."""
+    audio = utterance.audio
+    source = (os.path.basename(audio.path), audio.start, audio.duration, audio.offset, audio.size)
+    what = (utterance.id, milliseconds, utterance.text, utterance.language, source)
+    return json.dumps(what).encode() + b"\n"

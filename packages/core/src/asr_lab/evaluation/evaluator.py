@@ -1,0 +1,132 @@
+"""Recognise a data set and score it."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from asr_lab.audio.recipes import FeatureRecipe
+from asr_lab.data.audio_batch import AudioBatch
+from asr_lab.data.features import to_batch
+from asr_lab.evaluation.normalizers import BASIC, Normalizer
+from asr_lab.evaluation.results import EvaluationResult, ScoredUtterance, summarise
+from asr_lab.models.base.config import ModelConfig
+from asr_lab.models.base.model import ASRModel
+from asr_lab.models.base.options import DecodingOptions
+from asr_lab.models.base.outputs import Hypothesis
+from asr_lab.tokenizers.base import Tokenizer
+from asr_lab.utils.metrics import character_errors, word_errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """What was recognised in some batches, and how long that took."""
+
+    utterances: tuple[ScoredUtterance, ...]
+    skipped: int
+    decode_seconds: float
+    wall_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """Everything that turns audio into scored text."""
+
+    model: ASRModel[ModelConfig]
+    """On `device` already; put into eval mode for the time of an evaluation."""
+    tokenizer: Tokenizer
+    recipe: FeatureRecipe
+    normalizer: Normalizer = BASIC
+    decoding: DecodingOptions = DecodingOptions()
+    device: torch.device = torch.device("cpu")
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    """What spans model and search, such as a precision manager's `autocast`."""
+
+    def evaluate(
+        self,
+        batches: Iterable[AudioBatch],
+        dataset: str = "",
+        speakers: Mapping[str, str] | None = None,
+    ) -> EvaluationResult:
+        """Recognise and score all batches; `speakers` names the speaker of utterance ids.
+
+        The result does not depend on how utterances were batched, but for rounding and the times.
+        Raises UserError if no utterance could be used.
+        """
+        found = self.recognise(batches, speakers)
+        return summarise(
+            found.utterances,
+            dataset=dataset,
+            normalizer=self.normalizer.id,
+            decoding=self.decoding,
+            skipped=found.skipped,
+            decode_seconds=found.decode_seconds,
+            wall_seconds=found.wall_seconds,
+        )
+
+    def recognise(
+        self, batches: Iterable[AudioBatch], speakers: Mapping[str, str] | None = None
+    ) -> Recognised:
+        """Recognise all batches and score each utterance; those with a problem are counted only."""
+        utterances: list[ScoredUtterance] = []
+        skipped, decode_seconds, started = 0, 0.0, time.perf_counter()
+        with _eval_mode(self.model), torch.inference_mode():
+            for batch in batches:
+                skipped += sum(map(bool, batch.problems))
+                if not bool(batch.valid.any()):
+                    continue
+                before = time.perf_counter()
+                hypotheses = self._hypotheses(batch)
+                decode_seconds += time.perf_counter() - before
+                utterances += self._score(batch, hypotheses, speakers or {})
+        return Recognised(
+            utterances=tuple(utterances),
+            skipped=skipped,
+            decode_seconds=decode_seconds,
+            wall_seconds=time.perf_counter() - started,
+        )
+
+    def _hypotheses(self, batch: AudioBatch) -> list[Hypothesis]:
+        """Compute features, run the model and search; hypotheses are on the CPU, so all is done."""
+        features = to_batch(batch, self.recipe, self.device)
+        with self.autocast():
+            hypotheses = self.model.transcribe(features, self.decoding)
+        assert len(hypotheses) == len(batch), "a model returns one hypothesis per utterance"
+        return hypotheses
+
+    def _score(
+        self, batch: AudioBatch, hypotheses: list[Hypothesis], speakers: Mapping[str, str]
+    ) -> Iterator[ScoredUtterance]:
+        """Yield the valid utterances of a batch with their errors."""
+        valid, lengths = batch.valid.tolist(), batch.lengths.tolist()
+        for index, hypothesis in enumerate(hypotheses):
+            if not valid[index]:
+                continue
+            reference, text = batch.texts[index], self.tokenizer.decode(hypothesis.tokens)
+            ours, theirs = self.normalizer.apply(reference), self.normalizer.apply(text)
+            yield ScoredUtterance(
+                id=batch.utterance_ids[index],
+                reference=reference,
+                hypothesis=text,
+                reference_normalised=ours,
+                hypothesis_normalised=theirs,
+                word_errors=word_errors(ours, theirs),
+                character_errors=character_errors(ours, theirs),
+                duration=lengths[index] / self.recipe.sample_rate,
+                score=hypothesis.score,
+                speaker=speakers.get(batch.utterance_ids[index], ""),
+            )
+
+
+@contextmanager
+def _eval_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Switch dropout and the like off inside the block, and every module back afterwards."""
+    before = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training

@@ -1,0 +1,175 @@
+"""The result of an evaluation: rates, intervals, speed, and every utterance behind them."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from asr_lab.evaluation.statistics import Interval, bootstrap_interval
+from asr_lab.models.base.options import DecodingOptions
+from asr_lab.utils.errors import UserError
+from asr_lab.utils.files import write_atomically
+from asr_lab.utils.metrics import ErrorCounts, total
+
+WORST = 10
+"""Number of utterances that a result lists as its worst."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredUtterance:
+    """One utterance: what was said, what was recognised, and the errors between the two."""
+
+    id: str
+    reference: str
+    hypothesis: str
+    reference_normalised: str
+    hypothesis_normalised: str
+    word_errors: ErrorCounts
+    character_errors: ErrorCounts
+    duration: float
+    """Length of the audio, in seconds."""
+    score: float
+    """Log probability that the search gave the hypothesis."""
+    speaker: str = ""
+    """Speaker label; empty if unknown."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return everything as plain values; numbers that JSON lacks become None."""
+        plain = asdict(self)
+        plain["score"] = _finite(self.score)
+        return plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """How well and how fast a model recognised a data set."""
+
+    dataset: str
+    normalizer: str
+    """Id of the rule that texts went through before they were compared."""
+    decoding: DecodingOptions
+    word_errors: ErrorCounts
+    word_interval: Interval
+    character_errors: ErrorCounts
+    character_interval: Interval
+    utterances: tuple[ScoredUtterance, ...]
+    """What was scored, in the order in which it was recognised."""
+    skipped: int
+    """Utterances left out, because their audio or text could not be used."""
+    audio_seconds: float
+    """Length of all audio that was scored."""
+    decode_seconds: float
+    """Time spent on features, model and search."""
+    wall_seconds: float
+    """Time from the first batch asked for to the last hypothesis, waiting for audio included."""
+
+    @property
+    def rtfx(self) -> float:
+        """Seconds of audio recognised in a second of features, model and search."""
+        return self.audio_seconds / max(self.decode_seconds, 1e-9)
+
+    @property
+    def rtfx_with_loading(self) -> float:
+        """Seconds of audio recognised in a second, waiting for audio included."""
+        return self.audio_seconds / max(self.wall_seconds, 1e-9)
+
+    @property
+    def worst(self) -> tuple[ScoredUtterance, ...]:
+        """The ten utterances with most word errors, among equals those with the highest rate."""
+        wrong = [one for one in self.utterances if one.word_errors.errors]
+        wrong.sort(key=lambda one: (-one.word_errors.errors, -one.word_errors.rate, one.id))
+        return tuple(wrong[:WORST])
+
+    def to_dict(self) -> dict[str, object]:
+        """Return everything but the single utterances as plain values, ready for JSON."""
+        return {
+            "dataset": self.dataset,
+            "normalizer": self.normalizer,
+            "decoding": asdict(self.decoding),
+            "utterances": len(self.utterances),
+            "skipped": self.skipped,
+            "words": _rate_to_dict(self.word_errors, self.word_interval),
+            "characters": _rate_to_dict(self.character_errors, self.character_interval),
+            "audio_seconds": self.audio_seconds,
+            "decode_seconds": self.decode_seconds,
+            "wall_seconds": self.wall_seconds,
+            "rtfx": self.rtfx,
+            "rtfx_with_loading": self.rtfx_with_loading,
+            "worst": [one.to_dict() for one in self.worst],
+        }
+
+    def summary(self) -> str:
+        """Return the line that people read."""
+        low, high = 100 * self.word_interval.low, 100 * self.word_interval.high
+        skipped = f", {self.skipped:,} skipped" if self.skipped else ""
+        count = len(self.utterances)
+        return (
+            f"WER {100 * self.word_errors.rate:.1f} % [{low:.1f}, {high:.1f}]"
+            f"   CER {100 * self.character_errors.rate:.1f} %"
+            f"   ({count:,} {'utterance' if count == 1 else 'utterances'}{skipped},"
+            f" normaliser {self.normalizer})"
+            f"   {self.rtfx:,.{0 if self.rtfx >= 10 else 1}f}x real time"
+        )
+
+    def write_hypotheses(self, path: Path) -> None:
+        """Write one JSON object per utterance and line, completely or not at all.
+
+        Raises CannotWriteError.
+        """
+        lines = [json.dumps(one.to_dict(), ensure_ascii=False) for one in self.utterances]
+        text = "".join(f"{line}\n" for line in lines)
+        # A lone half of a surrogate pair has no UTF-8; escaped, it is proper JSON.
+        write_atomically(path, text.encode("utf-8", "backslashreplace"))
+
+
+def summarise(
+    utterances: Sequence[ScoredUtterance],
+    *,
+    dataset: str,
+    normalizer: str,
+    decoding: DecodingOptions,
+    skipped: int,
+    decode_seconds: float,
+    wall_seconds: float,
+) -> EvaluationResult:
+    """Add up utterances and find the intervals. Raises UserError if there are no utterances."""
+    if not utterances:
+        raise UserError(
+            f"nothing to score in {dataset or 'the data'}: no utterance could be used"
+            f" ({skipped} skipped)"
+        )
+    words = [one.word_errors for one in utterances]
+    characters = [one.character_errors for one in utterances]
+    speakers = [one.speaker for one in utterances]
+    return EvaluationResult(
+        dataset=dataset,
+        normalizer=normalizer,
+        decoding=decoding,
+        word_errors=total(words),
+        word_interval=bootstrap_interval(words, speakers),
+        character_errors=total(characters),
+        character_interval=bootstrap_interval(characters, speakers),
+        utterances=tuple(utterances),
+        skipped=skipped,
+        audio_seconds=math.fsum(one.duration for one in utterances),
+        decode_seconds=decode_seconds,
+        wall_seconds=wall_seconds,
+    )
+
+
+def _rate_to_dict(counts: ErrorCounts, interval: Interval) -> dict[str, object]:
+    """Return a rate, what it was counted from, and its interval."""
+    return {
+        "error_rate": _finite(counts.rate),
+        "interval": [_finite(interval.low), _finite(interval.high)],
+        "confidence": interval.confidence,
+        "method": interval.method,
+        "errors": counts.errors,
+        **asdict(counts),
+    }
+
+
+def _finite(value: float) -> float | None:
+    """Return the number, or None for one that JSON cannot hold."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,124 @@
+"""Files are replaced completely or not at all."""
+
+import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from asr_lab.utils.errors import UserError
+from asr_lab.utils.files import (
+    CannotWriteError,
+    append_line,
+    fsync_folder,
+    replace,
+    write_atomically,
+    write_file,
+)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Make the system refuse to let a file grow beyond `size` bytes, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_new_file_holds_what_was_written(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a", b"\x00\xff")
+    write_atomically(tmp_path / "b", "größer\n")
+    assert (tmp_path / "a").read_bytes() == b"\x00\xff"
+    assert (tmp_path / "b").read_bytes() == "größer\n".encode()
+
+
+def test_an_old_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    for content in ("a longer first text", "second", ""):
+        write_atomically(path, content)
+        assert path.read_text() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whoever_reads_meanwhile_keeps_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write_atomically(path, "old")
+    with path.open() as reader:
+        write_atomically(path, "new")
+        assert reader.read() == "old"
+
+
+def test_a_disk_that_fills_up_leaves_the_old_file_and_no_leftovers(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write_atomically(path, b"old")
+    with largest_file(1000), pytest.raises(CannotWriteError, match=r"cannot write .*/a: .*"):
+        write_atomically(path, bytes(100_000))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_named_in_one_line() -> None:
+    with pytest.raises(CannotWriteError) as caught:
+        write_file(Path("/dev/full"), b"x")
+    assert str(caught.value) == (
+        "cannot write /dev/full: no space left on device; make room or choose another folder"
+    )
+    assert isinstance(caught.value, UserError)
+
+
+@pytest.mark.parametrize("write", [write_file, write_atomically, append_line])
+def test_a_folder_that_is_missing_or_a_file_is_a_users_mistake(
+    tmp_path: Path, write: Callable[[Path, str], None]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for place in ("missing", "file"):
+        with pytest.raises(CannotWriteError, match="cannot write"):
+            write(tmp_path / place / "a", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_a_users_mistake(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(CannotWriteError, match="permission denied"):
+            write_atomically(tmp_path / "a", "text")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_folder_in_the_way_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(CannotWriteError, match="is a directory"):
+        write_atomically(tmp_path / "a", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_renaming_what_is_missing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CannotWriteError, match="no such file"):
+        replace(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(CannotWriteError, match="no such file"):
+        fsync_folder(tmp_path / "missing")
+
+
+def test_lines_are_added_one_after_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    for number in range(3):
+        append_line(path, f"line {number} ü", durable=number == 1)
+    assert path.read_text(encoding="utf-8").splitlines() == [f"line {n} ü" for n in range(3)]
+
+
+def test_a_line_with_a_break_in_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no line break"):
+        append_line(tmp_path / "lines", "one\ntwo")
+    assert not (tmp_path / "lines").exists()
+
+
+def test_a_line_that_does_not_fit_is_told(tmp_path: Path) -> None:
+    with largest_file(10), pytest.raises(CannotWriteError, match="10 of 21 bytes fitted"):
+        append_line(tmp_path / "lines", "x" * 20)
