@@ -44,26 +44,22 @@ def test_a_published_size_has_the_published_number_of_parameters(preset: str) ->
 
 
 def test_tiny_has_the_parameters_that_it_claims() -> None:
-    assert parameters(replace(ConformerConfig.tiny(), vocab=32)) / 1e6 == pytest.approx(
-        1.05, abs=0.01
-    )
+    count = parameters(replace(ConformerConfig.tiny(), vocab=32))
+    assert f"Return {count / 1e6:.2f} M parameters" in str(ConformerConfig.tiny.__doc__)
 
 
 def test_the_published_sizes_keep_their_norm_and_positions_and_new_ones_do_not_couple() -> None:
     published, new = ConformerConfig.small(), ConformerConfig()
-    assert (published.norm, published.positions, published.scale_input) == (
-        "batch",
-        "relative",
-        True,
-    )
+    assert (published.norm, published.positions) == ("batch", "relative")
+    assert published.scale_input
     assert not ConformerConfig.xlarge().scale_input
     assert (new.norm, new.positions) == ("layer", "rotary")
 
 
 def test_only_batch_norm_couples_the_utterances_of_a_batch() -> None:
-    for norm, couples in (("layer", False), ("batch", True)):
-        model = ConformerASRModel(replace(ConformerConfig.tiny(), norm=norm))
-        assert model.couples_utterances is couples
+    tiny = ConformerConfig.tiny()
+    assert not ConformerASRModel(tiny).couples_utterances
+    assert ConformerASRModel(replace(tiny, norm="batch")).couples_utterances
 
 
 def test_batch_norm_in_train_mode_depends_on_batch_mates_but_not_on_padding() -> None:

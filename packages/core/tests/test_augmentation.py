@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from asr_lab.audio.augmentation import (
+    Recordings,
     add_noise,
     change_gain,
     change_speed,
@@ -39,13 +40,17 @@ def audio(counts: list[int], extra: int = 0, seed: int = 0) -> tuple[Tensor, Ten
     return samples, torch.tensor(counts)
 
 
-def rooms() -> Tensor:
-    decay = torch.exp(-torch.arange(700) / 90)
-    return torch.randn(3, 700, generator=torch.Generator().manual_seed(4)) * decay
+def rooms() -> Recordings:
+    maker = torch.Generator().manual_seed(4)
+    taps = [700, 200, 1]
+    return Recordings.of(
+        [torch.randn(n, generator=maker) * torch.exp(-torch.arange(n) / 90) for n in taps]
+    )
 
 
-def recordings() -> Tensor:
-    return torch.randn(3, 900, generator=torch.Generator().manual_seed(5))
+def recordings() -> Recordings:
+    maker = torch.Generator().manual_seed(5)
+    return Recordings.of([torch.randn(n, generator=maker) for n in (900, 50, 400)])
 
 
 def with_speeds(samples: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
@@ -57,7 +62,7 @@ CHANGES: dict[str, Change] = {
     "gain": lambda samples, lengths, keys: change_gain(samples, keys, 12.0),
     "noise": lambda samples, lengths, keys: add_noise(samples, lengths, keys, (0.0, 20.0)),
     "recorded noise": lambda samples, lengths, keys: add_noise(
-        samples, lengths, keys, (0.0, 20.0), recordings(), torch.tensor([900, 50, 400])
+        samples, lengths, keys, (0.0, 20.0), recordings()
     ),
     "reverberation": lambda samples, lengths, keys: reverberate(samples, lengths, keys, rooms()),
     "speed": with_speeds,
@@ -168,7 +173,7 @@ def test_gain_stays_within_its_range_and_fills_it() -> None:
 
 
 @pytest.mark.parametrize("bank", [None, recordings()])
-def test_noise_has_the_ratio_to_the_signal_that_was_asked_for(bank: Tensor | None) -> None:
+def test_noise_has_the_ratio_to_the_signal_that_was_asked_for(bank: Recordings | None) -> None:
     counts = [3000, 1500, 200]
     samples, lengths = audio(counts, extra=100)
     for ratio in (-5.0, 10.0):
@@ -200,15 +205,13 @@ def test_noise_made_from_keys_ranges_from_white_to_brown() -> None:
 
 
 def test_recorded_noise_is_a_stretch_of_one_recording_repeated_if_short() -> None:
-    bank = torch.zeros(2, 10)
-    bank[0, :4] = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    bank[1] = torch.arange(10) - 20.0
+    bank = [torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.arange(10) - 20.0]
     samples, lengths = audio([23, 23, 23, 23, 23, 23])
-    found = add_noise(samples, lengths, keys_of(6), (0.0, 0.0), bank, torch.tensor([4, 10]))
+    found = add_noise(samples, lengths, keys_of(6), (0.0, 0.0), bank)
     starts = set()
     for row in found - samples:
         period = 4 if float(row[0]) > 0 else 10
-        source = bank[0, :4] if period == 4 else bank[1]
+        source = bank[0] if period == 4 else bank[1]
         scale = float(row.abs().max() / source.abs().max())
         start = int((row[0] / scale - source).abs().argmin())
         starts.add((period, start))
@@ -222,9 +225,9 @@ def test_silence_stays_silent_and_silent_noise_adds_nothing() -> None:
     assert not add_noise(silence, lengths, keys_of(2), (0.0, 10.0)).any()
     assert not reverberate(silence, lengths, keys_of(2), rooms()).any()
     samples, lengths = audio([500, 300])
-    found = add_noise(samples, lengths, keys_of(2), (0.0, 10.0), torch.zeros(2, 30))
+    found = add_noise(samples, lengths, keys_of(2), (0.0, 10.0), [torch.zeros(30)])
     assert torch.equal(found, samples)
-    assert torch.equal(reverberate(samples, lengths, keys_of(2), torch.zeros(2, 30))[0], samples[0])
+    assert torch.equal(reverberate(samples, lengths, keys_of(2), [torch.zeros(30)])[0], samples[0])
 
 
 def test_a_range_of_ratios_that_runs_backwards_is_refused() -> None:
@@ -239,12 +242,12 @@ def test_reverberation_equals_a_plain_convolution_at_the_level_before(
     counts: list[int], seed: int
 ) -> None:
     samples, lengths = audio(counts, extra=9, seed=seed)
-    room = torch.randn(1, 60, generator=torch.Generator().manual_seed(seed))
+    room = torch.randn(60, generator=torch.Generator().manual_seed(seed))
     direct = int(room.abs().argmax())
-    found = reverberate(samples, lengths, keys_of(len(counts)), room)
+    found = reverberate(samples, lengths, keys_of(len(counts)), [room])
     for i, count in enumerate(counts):
         dry = samples[i, :count].double().numpy()
-        wet = np.convolve(dry, room[0].double().numpy())[direct : direct + count]
+        wet = np.convolve(dry, room.double().numpy())[direct : direct + count]
         wet *= np.sqrt((dry**2).sum() / (wet**2).sum())
         assert np.allclose(found[i, :count].numpy(), wet, atol=1e-4 * np.abs(wet).max())
         assert not found[i, count:].any()
@@ -252,10 +255,32 @@ def test_reverberation_equals_a_plain_convolution_at_the_level_before(
 
 def test_a_response_of_one_tap_changes_nothing() -> None:
     samples, lengths = audio([300, 200])
-    tap = torch.zeros(1, 40)
-    tap[0, 13] = -0.2
-    found = reverberate(samples, lengths, keys_of(2), tap)
+    tap = torch.zeros(40)
+    tap[13] = -0.2
+    found = reverberate(samples, lengths, keys_of(2), [tap])
     assert torch.allclose(found[1, :200], -samples[1, :200], atol=CLOSE)
+
+
+@pytest.mark.parametrize("given_recordings", [[], [torch.ones(3), torch.ones(0)]])
+def test_recordings_without_samples_are_refused(given_recordings: list[Tensor]) -> None:
+    with pytest.raises(UserError, match="recordings must hold samples"):
+        Recordings.of(given_recordings)
+
+
+def test_recordings_of_one_tensor_are_those_that_were_put_in() -> None:
+    parts = [torch.arange(3.0), torch.arange(7.0) + 10, torch.tensor([50.0])]
+    bank = Recordings.of(parts)
+    order = torch.tensor([2, 0, 1, 1])
+    assert len(bank) == 3
+    for row, i in zip(bank.padded(order), order.tolist(), strict=True):
+        assert torch.equal(row, torch.nn.functional.pad(parts[i], (0, 7 - len(parts[i]))))
+    found = bank.repeated(order, torch.tensor([0, 2, 6, 0]), 5)
+    assert found.tolist() == [
+        [50.0] * 5,
+        [2.0, 0.0, 1.0, 2.0, 0.0],
+        [16.0, 10.0, 11.0, 12.0, 13.0],
+        [10.0, 11.0, 12.0, 13.0, 14.0],
+    ]
 
 
 @given(st.integers(1, 10**7))

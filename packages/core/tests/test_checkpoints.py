@@ -23,7 +23,7 @@ from asr_lab.checkpoints import (
     save,
 )
 from asr_lab.checkpoints.directory import steps, verify
-from asr_lab.reproducibility.hash import config_digest, file_digest, state_digest
+from asr_lab.reproducibility.hash import bytes_digest, config_digest, file_digest, state_digest
 from asr_lab.utils.files import CannotWriteError
 
 STATE = {"epoch": 3, "best": 0.1, "infinite": float("inf"), "text": "ü", "nested": {"a": [1, None]}}
@@ -243,6 +243,19 @@ def test_a_damaged_manifest_is_not_taken_for_one_of_a_newer_format(tmp_path: Pat
     manifest.write_text(manifest.read_text().replace('"format":1', '"format":9'))
     found, (problem,) = latest(tmp_path)
     assert found == before and "the content of manifest.json has changed" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("model.safetensors", b"x" * 20), ("state.json", b"{")]
+)
+def test_a_file_that_was_written_wrong_is_damage(tmp_path: Path, name: str, content: bytes) -> None:
+    path = save(tmp_path, 1, tensors(), STATE)
+    (path / name).write_bytes(content)
+    files = json.loads((path / "manifest.json").read_text())["files"]
+    files[name] = {"size": len(content), "sha256": bytes_digest(content)}
+    change_manifest(path, files=files)
+    with pytest.raises(DamagedCheckpointError, match="its content cannot be read"):
+        load(path)
 
 
 def test_there_may_be_no_checkpoint_yet(tmp_path: Path) -> None:

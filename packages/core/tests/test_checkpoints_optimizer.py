@@ -108,6 +108,20 @@ def test_moments_wider_than_the_weights_keep_every_bit() -> None:
     assert state_digest(flatten_optimizer(resumed, other)[0]) == state_digest(tensors)
 
 
+def test_plain_numbers_of_an_optimizer_come_back() -> None:
+    network, other = model(), model(1)
+    optimizer, resumed = SGD(network.parameters(), 1.0), SGD(other.parameters(), 1.0)
+    optimizer.state[next(network.parameters())] = {
+        "count": 3,
+        "buffer": None,
+        "moment": torch.ones(4, 3),
+    }
+    restore_optimizer(resumed, other, *flatten_optimizer(optimizer, network))
+    state = resumed.state[next(other.parameters())]
+    assert (state["count"], state["buffer"]) == (3, None)
+    assert torch.equal(state["moment"], torch.ones(4, 3))
+
+
 def test_the_settings_come_back_and_the_implementation_stays() -> None:
     first, second = model(), model()
     saved = AdamW(groups(first), 3e-4, betas=(0.5, 0.6), eps=1e-5, fused=True)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from asr_lab.data.checks import audio_problem, check_utterance, least_steps
-from asr_lab.data.utterance import AudioSource, Utterance
 from hypothesis import given
 from hypothesis import strategies as st
+
+from asr_lab.data.checks import audio_problem, check_utterance, least_steps
+from asr_lab.data.utterance import AudioSource, Utterance
 
 BLANK = 9
 
@@ -36,9 +37,7 @@ def test_least_steps_is_the_length_of_the_shortest_path_that_says_the_tokens(
 
 
 @given(tokens=st.lists(st.integers(0, 3), max_size=30), steps=st.integers(0, 60))
-def test_text_is_refused_exactly_where_ctc_has_too_few_steps(
-    tokens: list[int], steps: int
-) -> None:
+def test_text_is_refused_exactly_where_ctc_has_too_few_steps(tokens: list[int], steps: int) -> None:
     assert bool(check(1.0, tokens, steps)) == (steps < least_steps(tokens))
 
 
@@ -73,9 +72,7 @@ def test_a_text_too_long_for_ctc_gives_both_numbers() -> None:
 
 
 def unreadable(path: Path, start: float = 0.0) -> Utterance:
-    return Utterance(
-        id="u", audio=AudioSource(path=str(path), start=start), text="", duration=0.0
-    )
+    return Utterance(id="u", audio=AudioSource(path=str(path), start=start), text="", duration=0.0)
 
 
 def test_audio_without_a_length_says_what_is_wrong_with_the_file(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_a_repeatable_flag_collects_its_values() -> None:
 def test_all_mistakes_are_reported_together() -> None:
     found = problems("--lr", "1e", "--sed", "3", "--seed", "1", "--seed", "2", "word", "--betas")
     assert found == [
-        "--sed: no such flag; did you mean --seed?",
+        "--sed: no such flag; did you mean --seed or --speeds?",
         "--seed is given twice",
         "'word' is not expected here; a value stands after its flag",
         "--betas needs a value",

@@ -117,6 +117,7 @@ class SmallContract(ModelContract):
     overfitting_steps = 200
 
     def __init__(self, fault: str = "") -> None:
+        self.fault = fault
         self.overrides = {"fault": fault}  # type: ignore[misc]
         if fault:
             self.overfitting_steps = 20  # type: ignore[misc]
@@ -129,6 +130,9 @@ class SmallContract(ModelContract):
             config="",
             presets=("tiny",),
             layouts=("padded", "packed"),
+            recipes={
+                "tiny": {"train.leraning_rate" if self.fault == "recipe" else "train.lr": 1e-3}
+            },
         )
 
     def config_class(self) -> type[ModelConfig]:
@@ -184,6 +188,7 @@ def test_a_sound_model_passes(name: str) -> None:
         ("buffer", "test_saved_weights_come_back_bit_for_bit"),
         ("detached", "test_it_learns_two_utterances_by_heart"),
         ("hypotheses", "test_there_is_one_hypothesis_of_real_tokens_for_every_utterance"),
+        ("recipe", "test_every_recipe_sets_what_training_has"),
         ("flops", "test_more_audio_costs_more_operations"),
     ],
 )

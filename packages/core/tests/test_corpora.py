@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from asr_lab.data import folder, manifests, reading
 from asr_lab.data.utterance import Utterance
 from asr_lab.utils.errors import UserError
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 GOOD = {"audio_filepath": "a.wav", "duration": 1.0, "text": "one"}
 

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from asr_lab.data.names import DatasetName, ResolvedDataset, parse, read_dataset, resolve
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.plugins import DatasetSpec, Registry
 from asr_lab.plugins.builtin import asr_lab_register
 from asr_lab.plugins.specs import load_target
 from asr_lab.utils.errors import AmbiguousNameError, UnknownNameError, UserError
-from hypothesis import given
-from hypothesis import strategies as st
 
 READER = "letters:read"
 
@@ -49,9 +50,7 @@ def letters(split: str) -> ResolvedDataset:
         ("core/spoken", DatasetName(name="core/spoken")),
         (
             "librispeech/test-clean:/root*0.5",
-            DatasetName(
-                name="librispeech", split="test-clean", location="/root", weight=0.5
-            ),
+            DatasetName(name="librispeech", split="test-clean", location="/root", weight=0.5),
         ),
         ("manifest:a:b*c.jsonl", DatasetName(name="manifest", location="a:b*c.jsonl")),
         ("common_voice/de", DatasetName(name="common_voice", config="de")),
@@ -152,9 +151,7 @@ def test_a_manifest_is_one_split_whatever_is_asked(tmp_path: Path) -> None:
 
 def test_evaluation_takes_the_last_split_where_there_is_no_test() -> None:
     registry = Registry()
-    registry.add(
-        DatasetSpec(name="x", summary="", reader=READER, splits=("a", "b"), bundled=True)
-    )
+    registry.add(DatasetSpec(name="x", summary="", reader=READER, splits=("a", "b"), bundled=True))
     assert resolve("x", registry, "test").split == "b"
     with pytest.raises(UnknownNameError, match="no split 'train'; choose from a, b"):
         resolve("x", registry, "train")

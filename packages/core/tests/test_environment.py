@@ -120,9 +120,11 @@ def revision_of(folder: Path) -> dict[str, str]:
 def test_the_revision_covers_changed_and_new_code(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     (tmp_path / "other.py").write_text("1\n")
-    assert revision_of(tmp_path) == {}, "a file that is not tracked is no checkout's"
-    git(tmp_path, "add", "code.py", "other.py")
+    git(tmp_path, "add", "other.py")
     git(tmp_path, "commit", "-qm", "first")
+    assert revision_of(tmp_path) == {}, "a file that is not tracked is no checkout's"
+    git(tmp_path, "add", "code.py")
+    git(tmp_path, "commit", "-qm", "second")
     clean = revision_of(tmp_path)
     assert len(clean["code.revision"]) == 40 and clean["code.changes"] == "none"
     digests = [clean["code.changes"]]

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from asr_lab.data.index import Index
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.utils.errors import UserError
-from hypothesis import given
-from hypothesis import strategies as st
 
 ONE = Utterance(
     id="one",

@@ -53,7 +53,7 @@ def test_a_published_size_has_the_published_number_of_parameters(preset: str) ->
 
 def test_tiny_has_the_parameters_that_it_claims() -> None:
     count = parameters(replace(WhisperConfig.tiny(), vocab=32))
-    assert count / 1e6 == pytest.approx(1.47, abs=0.01)
+    assert f"Return {count / 1e6:.2f} M parameters" in str(WhisperConfig.tiny.__doc__)
 
 
 def encoded(model: WhisperASRModel) -> EncoderOutput:

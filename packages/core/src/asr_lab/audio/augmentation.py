@@ -4,6 +4,7 @@ All of it runs on the device of its input, and draws from one key per utterance:
 the same key is changed alike in any batch.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,11 +12,19 @@ from jaxtyping import Bool, Float, Float32, Int, Int64
 from torch import Tensor
 
 from asr_lab.audio.exact import transform_length
+from asr_lab.audio.recordings import Recordings
 from asr_lab.audio.speed import change_speed
 from asr_lab.reproducibility.seeding import integers, normal, uniform
 from asr_lab.utils.errors import UserError
 
-__all__ = ["add_noise", "change_gain", "change_speed", "reverberate", "spec_augment"]
+__all__ = [
+    "Recordings",
+    "add_noise",
+    "change_gain",
+    "change_speed",
+    "reverberate",
+    "spec_augment",
+]
 
 COLOUR_TAPS = 512
 """Length of the filter that colours noise; it shapes frequencies from 1/512 of the rate."""
@@ -85,8 +94,7 @@ def add_noise(
     lengths: Int[Tensor, " batch"],
     keys: Int64[Tensor, " batch"],
     snr_db_range: tuple[float, float],
-    noise: Float[Tensor, "recordings noise"] | None = None,
-    noise_lengths: Int[Tensor, " recordings"] | None = None,
+    noise: Recordings | Sequence[Float[Tensor, " _"]] | None = None,
 ) -> Float32[Tensor, "batch samples"]:
     """Add noise at a signal-to-noise ratio drawn from a range, in decibels.
 
@@ -101,7 +109,7 @@ def add_noise(
     if noise is None:
         added = _coloured(keys, samples.shape[1])
     else:
-        added = _recorded(keys, samples.shape[1], noise.float(), noise_lengths)
+        added = _recorded(keys, samples.shape[1], _recordings(noise))
     added = added.masked_fill(~inside, 0)
     ratio = low + (high - low) * uniform(keys, "noise level", 1)
     wanted = _power(samples, inside) / 10 ** (ratio / 10)
@@ -119,41 +127,37 @@ def _coloured(keys: Int64[Tensor, " batch"], count: int) -> Float32[Tensor, "bat
 
 
 def _recorded(
-    keys: Int64[Tensor, " batch"],
-    count: int,
-    noise: Float32[Tensor, "recordings noise"],
-    noise_lengths: Int[Tensor, " recordings"] | None,
+    keys: Int64[Tensor, " batch"], count: int, noise: Recordings
 ) -> Float32[Tensor, "batch count"]:
     """Return a stretch of one of the recordings for each key."""
     chosen = integers(keys, "noise recording", 1, len(noise))[:, 0]
-    if noise_lengths is None:
-        period = torch.full_like(chosen, noise.shape[1])
-    else:
-        period = noise_lengths.to(chosen)[chosen].clamp(min=1)
-    start = integers(keys, "noise start", 1, period)
-    places = (start + torch.arange(count, device=keys.device)) % period[:, None]
-    stretch: Tensor = noise[chosen[:, None], places]
-    return stretch
+    first = integers(keys, "noise start", 1, noise.lengths[chosen])[:, 0]
+    return noise.repeated(chosen, first, count)
+
+
+def _recordings(given: Recordings | Sequence[Float[Tensor, " _"]]) -> Recordings:
+    """Return recordings end to end; those that are already cost nothing."""
+    return given if isinstance(given, Recordings) else Recordings.of(given)
 
 
 def reverberate(
     samples: Float[Tensor, "batch samples"],
     lengths: Int[Tensor, " batch"],
     keys: Int64[Tensor, " batch"],
-    impulse_responses: Float[Tensor, "responses taps"],
+    impulse_responses: Recordings | Sequence[Float[Tensor, " _"]],
 ) -> Float32[Tensor, "batch samples"]:
     """Let each utterance sound as in one of the rooms, at the level and the time that it had.
 
     The strongest tap of a response counts as the direct sound. What would sound on behind the
     utterance's end is cut off. A response of zeros changes nothing.
     """
-    responses = impulse_responses.float()
-    chosen = integers(keys, "impulse response", 1, len(responses))[:, 0]
+    rooms = _recordings(impulse_responses)
+    responses = rooms.padded(integers(keys, "impulse response", 1, len(rooms))[:, 0])
     inside = _inside(lengths, samples.shape[1])
     dry = samples.float().masked_fill(~inside, 0)
-    direct = responses.abs().argmax(1)[chosen, None]
+    direct = responses.abs().argmax(1, keepdim=True)
     places = direct + torch.arange(samples.shape[1], device=samples.device)
-    wet = _filtered(dry, responses[chosen], samples.shape[1] + responses.shape[1])
+    wet = _filtered(dry, responses, samples.shape[1] + responses.shape[1])
     wet = wet.gather(1, places).masked_fill(~inside, 0)
     before, after = _power(dry, inside), _power(wet, inside)
     return torch.where(after > 0, wet * _root_of_ratio(before, after), dry)

@@ -18,6 +18,8 @@ class CheckModelOptions:
 
     name: str = field(metadata={"positional": True})
     """Model, as `asr-lab models` lists it."""
+    select: str = ""
+    """Run only checks whose name holds these words, as pytest's -k takes them; empty for all."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -32,4 +34,4 @@ def run(argv: Sequence[str]) -> int:
         raise UserError(f"check-model needs {', '.join(missing)}; {install}")
     from asr_lab.testing.check import check_model
 
-    return check_model(f"{owner}/{spec.name}")
+    return check_model(f"{owner}/{spec.name}", options.select)

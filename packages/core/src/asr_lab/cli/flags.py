@@ -6,6 +6,7 @@ without a flag.
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from typing import TypeVar, get_type_hints
@@ -188,7 +189,7 @@ def field_docs(kind: type) -> dict[str, str]:
 def _own_docs(kind: type) -> dict[str, str]:
     try:
         (tree,) = ast.parse(inspect.cleandoc(inspect.getsource(kind))).body
-    except (OSError, SyntaxError):
+    except (OSError, SyntaxError, TypeError):
         return {}
     docs = {}
     body = tree.body if isinstance(tree, ast.ClassDef) else []
@@ -202,5 +203,5 @@ def _own_docs(kind: type) -> dict[str, str]:
 
 def first_sentence(text: str) -> str:
     """Return a help text up to the first full stop or semicolon, starting in lower case."""
-    start = text.split(";")[0].split(". ")[0].removesuffix(".")
+    start = re.split(r";|\. (?=[A-Z])", text)[0].removesuffix(".")
     return start if start[1:2].isupper() else start[:1].lower() + start[1:]

@@ -1,6 +1,6 @@
 """What makes an utterance unusable for a model, as far as index and header show; torch-free."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from asr_lab.data.utterance import Utterance
@@ -52,3 +52,34 @@ def audio_problem(utterance: Utterance) -> str:
     except UserError as error:
         return str(error)
     return f"{audio.path} lasts {length:.3f} s; the utterance starts at {audio.start:g} s"
+
+
+def usable(
+    utterances: Sequence[Utterance], max_duration: float, policy: str
+) -> tuple[list[Utterance], dict[str, str]]:
+    """Return the utterances whose audio can be recognised, and why the others cannot, by id.
+
+    Raises UserError for the first of those under the policy `fail`, and if none is left.
+    """
+    problems = {}
+    for utterance in utterances:
+        problem = audio_problem(utterance) or check_utterance(
+            utterance.duration, (), min_duration=0.0, max_duration=max_duration
+        )
+        if problem:
+            problems[utterance.id] = problem
+    if problems and (policy == "fail" or len(problems) == len(utterances)):
+        raise UserError(first_problem(problems))
+    return [utterance for utterance in utterances if utterance.id not in problems], problems
+
+
+def first_problem(problems: Mapping[str, str]) -> str:
+    """Return what is said of the first of several bad utterances."""
+    name, problem = next(iter(problems.items()))
+    return bad_utterance(name, problem, len(problems) - 1)
+
+
+def bad_utterance(name: str, problem: str, others: int = 0) -> str:
+    """Return what is said of an utterance that cannot be used."""
+    more = f" (and {others:,} more)" if others else ""
+    return f"utterance {name!r}{more}: {problem}; mend it or say --on-bad-utterance skip"

@@ -1,7 +1,6 @@
 """From samples to features on the training device, with augmentation on the way."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -9,23 +8,23 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from asr_lab.audio.augmentation import (
+    Recordings,
     add_noise,
     change_gain,
     change_speed,
     reverberate,
     spec_augment,
 )
-from asr_lab.audio.features import features
+from asr_lab.audio.features import features, to_float
 from asr_lab.audio.files import read_audio
 from asr_lab.audio.recipes import FeatureRecipe
 from asr_lab.data.audio_batch import AudioBatch
+from asr_lab.data.reading import AUDIO_ENDINGS
 from asr_lab.data.settings import DataConfig
 from asr_lab.data.utterance import AudioSource
 from asr_lab.models.base.batch import Batch
 from asr_lab.models.base.sequences import Sequences
 from asr_lab.utils.errors import UserError
-
-AUDIO_FILES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
 
 @dataclass(frozen=True)
@@ -33,21 +32,17 @@ class Augmentation:
     """What is done to audio and features in training, drawn from each utterance's key."""
 
     config: DataConfig
-    noises: tuple[Tensor, ...] = ()
-    """Noise recordings, float samples at the recipe's rate; empty for coloured noise."""
-    impulse_responses: tuple[Tensor, ...] = ()
-    """Room impulse responses; empty for none."""
+    noises: Recordings | None = None
+    """Noise recordings; None for coloured noise."""
+    impulse_responses: Recordings | None = None
+    """Room impulse responses; None for no reverberation."""
 
     @classmethod
     def load(cls, config: DataConfig, sample_rate: int, device: torch.device) -> "Augmentation":
         """Read the recordings that the settings name. Raises UserError for an empty folder."""
-        noises = _recordings(config.noise_files, sample_rate)
-        responses = _recordings(config.impulse_responses, sample_rate)
-        return cls(
-            config,
-            tuple(noise.to(device) for noise in noises),
-            tuple(response.to(device) for response in responses),
-        )
+        noises = _recordings(config.noise_files, sample_rate, device)
+        responses = _recordings(config.impulse_responses, sample_rate, device)
+        return cls(config, noises, responses)
 
     def of_samples(
         self,
@@ -56,11 +51,10 @@ class Augmentation:
         keys: Int64[Tensor, " batch"],
     ) -> Float[Tensor, "batch samples"]:
         """Apply reverberation, noise and gain."""
-        if self.impulse_responses:
+        if self.impulse_responses is not None:
             samples = reverberate(samples, lengths, keys, self.impulse_responses)
         if self.config.noise_snr != (0.0, 0.0):
-            noises = self.noises or None
-            samples = add_noise(samples, lengths, keys, self.config.noise_snr, noises)
+            samples = add_noise(samples, lengths, keys, self.config.noise_snr, self.noises)
         if self.config.gain_db:
             samples = change_gain(samples, keys, self.config.gain_db)
         return samples
@@ -70,13 +64,21 @@ class Augmentation:
         values: Float[Tensor, "batch frames mels"],
         lengths: Int64[Tensor, " batch"],
         keys: Int64[Tensor, " batch"],
+        centred: bool,
     ) -> Float[Tensor, "batch frames mels"]:
-        """Apply SpecAugment."""
+        """Apply SpecAugment; where features are not `centred` on 0, masks hold their mean."""
         c = self.config
         if not (c.freq_masks or c.time_masks):
             return values
         return spec_augment(
-            values, lengths, keys, c.freq_masks, c.freq_width, c.time_masks, c.time_width
+            values,
+            lengths,
+            keys,
+            c.freq_masks,
+            c.freq_width,
+            c.time_masks,
+            c.time_width,
+            "zero" if centred else "mean",
         )
 
 
@@ -91,16 +93,16 @@ def to_batch(
 
     An invalid utterance becomes zeros of its nominal length.
     """
-    samples = batch.samples.to(device, non_blocking=True).float() / 32768
+    samples = to_float(batch.samples.to(device, non_blocking=True))
     lengths = batch.lengths.to(device, non_blocking=True)
     keys = batch.keys.to(device, non_blocking=True)
     if bool((batch.speeds != 1).any()):
-        samples, lengths = change_speed(samples, lengths, batch.speeds.to(device))
+        samples, lengths = change_speed(samples, lengths, batch.speeds)
     if augment is not None:
         samples = augment.of_samples(samples, lengths, keys)
     values, frames = features(recipe, samples, lengths)
     if augment is not None:
-        values = augment.of_features(values, frames, keys)
+        values = augment.of_features(values, frames, keys, recipe.normalisation == "per_feature")
     return Batch(
         features=Sequences(values, frames),
         tokens=batch.tokens.to(device, non_blocking=True),
@@ -124,12 +126,11 @@ def lengths_only(batch: AudioBatch, recipe: FeatureRecipe) -> Batch:
     )
 
 
-@lru_cache(maxsize=4)
-def _recordings(folder: str, sample_rate: int) -> tuple[Tensor, ...]:
+def _recordings(folder: str, sample_rate: int, device: torch.device) -> Recordings | None:
     if not folder:
-        return ()
-    files = sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in AUDIO_FILES)
+        return None
+    files = sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in AUDIO_ENDINGS)
     if not files:
-        raise UserError(f"no audio files in {folder}; looked for {', '.join(AUDIO_FILES)}")
+        raise UserError(f"no audio files in {folder}; looked for {', '.join(AUDIO_ENDINGS)}")
     read = (read_audio(AudioSource(path=str(file)), sample_rate) for file in files)
-    return tuple(torch.from_numpy(samples).float() / 32768 for samples in read)
+    return Recordings.of([to_float(torch.from_numpy(samples)).to(device) for samples in read])

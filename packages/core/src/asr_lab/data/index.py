@@ -33,7 +33,9 @@ class Index:
         return len(self.utterances)
 
     @classmethod
-    def build(cls, utterances: Sequence[Utterance], encode: Callable[[str], Sequence[int]]) -> "Index":
+    def build(
+        cls, utterances: Sequence[Utterance], encode: Callable[[str], Sequence[int]]
+    ) -> "Index":
         """Index `utterances`; `encode` turns a transcript into tokens, or raises UserError.
 
         Utterances without a length, and those whose text cannot be encoded, become problems.

@@ -60,10 +60,10 @@ def _through_lhotse(path: Path) -> Iterator[tuple[str, Object]]:
 
 def _audio(cut: Object, where: str, folder: Path) -> AudioSource:
     """Return where the audio of a cut is."""
-    recording = cut.get("recording")
-    if cut.get("type", "MonoCut") != "MonoCut" or not isinstance(recording, Mapping):
-        kind = cut.get("type", "cut") if isinstance(recording, Mapping) else "cut without recording"
-        raise UserError(f"{where} is a {kind}; only MonoCut with a recording can be read")
+    recording, kind = cut.get("recording"), cut.get("type", "MonoCut")
+    if kind != "MonoCut" or not isinstance(recording, Mapping):
+        found = f"{kind} without recording" if kind == "MonoCut" else kind
+        raise UserError(f"{where} is a {found}; only MonoCut with a recording can be read")
     sources = _objects(recording.get("sources"))
     if len(sources) != 1 or sources[0].get("type") != "file" or _channels(sources[0]) != 1:
         raise UserError(f"{where} is not from one file with one channel; save its audio first")

@@ -14,9 +14,12 @@ from asr_lab.audio.errors import AudioError
 from asr_lab.audio.files import read_audio
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.cache import AudioCache
+from asr_lab.data.checks import bad_utterance
 from asr_lab.data.index import Index
 from asr_lab.data.plan import MicroBatch
+from asr_lab.data.utterance import Utterance
 from asr_lab.reproducibility.seeding import generator, utterance_keys
+from asr_lab.utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,27 @@ def load(
         pin_memory=pin,
     )
     return iter(loader)
+
+
+def evaluation_dataset(
+    utterances: Sequence[Utterance], sample_rate: int, cache_hours: float = 0.0
+) -> AudioDataset:
+    """Return utterances to be recognised: their texts need not be made of the model's tokens."""
+    index = Index.build(utterances, _no_tokens)
+    return AudioDataset(index, _no_tokens, sample_rate=sample_rate, cache_hours=cache_hours)
+
+
+def _no_tokens(text: str) -> list[int]:
+    return []
+
+
+def refuse_bad(batches: Iterable[AudioBatch]) -> Iterator[AudioBatch]:
+    """Pass batches on; raise UserError at the first utterance whose audio cannot be used."""
+    for batch in batches:
+        for name, problem in zip(batch.utterance_ids, batch.problems, strict=True):
+            if problem:
+                raise UserError(bad_utterance(name, problem))
+        yield batch
 
 
 def _ignore_signals(worker: int) -> None:

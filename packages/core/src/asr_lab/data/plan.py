@@ -153,8 +153,7 @@ def sorted_batches(
 def _uniform(count: int, seed: int, *purpose: int | str) -> NDArray[np.float64]:
     """Draw numbers in [0, 1) from Philox's raw bits, the same in every release of numpy."""
     bits = np.random.Philox(key=derive_key(seed, *purpose) % 2**64).random_raw(count)
-    fractions: NDArray[np.float64] = (bits >> np.uint64(11)) * 2.0**-53
-    return fractions
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _walk(source: Source, seed: int, epoch: int) -> Integers:

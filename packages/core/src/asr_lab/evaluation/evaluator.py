@@ -49,9 +49,11 @@ class Evaluator:
         batches: Iterable[AudioBatch],
         dataset: str = "",
         speakers: Mapping[str, str] | None = None,
+        left_out: int = 0,
     ) -> EvaluationResult:
         """Recognise and score all batches; `speakers` names the speaker of utterance ids.
 
+        `left_out` utterances were not even loaded; they count as skipped.
         The result does not depend on how utterances were batched, but for rounding and the times.
         Raises UserError if no utterance could be used.
         """
@@ -61,7 +63,7 @@ class Evaluator:
             dataset=dataset,
             normalizer=self.normalizer.id,
             decoding=self.decoding,
-            skipped=found.skipped,
+            skipped=left_out + found.skipped,
             decode_seconds=found.decode_seconds,
             wall_seconds=found.wall_seconds,
         )

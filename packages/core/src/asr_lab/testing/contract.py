@@ -17,11 +17,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from asr_lab.data.settings import DataConfig
 from asr_lab.models.base import ASRModel, Batch, CTCDecoder, DecodingOptions, ModelConfig
 from asr_lab.models.base.outputs import total_loss
 from asr_lab.plugins import ModelSpec, installed_plugins
 from asr_lab.plugins.specs import load_target
 from asr_lab.testing.inputs import RandomUtterance, collate, random_utterances
+from asr_lab.training.config import RunConfig, TrainConfig
 from asr_lab.utils.errors import UnknownNameError, UserError
 
 SINGLE = 1e-5
@@ -108,6 +110,14 @@ class ModelContract:
             config = getattr(self.config_class(), preset)()
             assert isinstance(config, self.config_class())
             assert config.steps(1000) > 0
+
+    def test_every_recipe_sets_what_training_has(self) -> None:
+        """`train.` and `data.` are followed by the name of a field."""
+        known = [f"train.{field.name}" for field in fields(TrainConfig)]
+        known += [f"data.{field.name}" for field in fields(DataConfig)]
+        known += [field.name for field in fields(RunConfig)]
+        for preset, recipe in self.spec().recipes.items():
+            assert set(recipe) <= set(known), f"recipe of {preset}: {set(recipe) - set(known)}"
 
     def test_a_configuration_survives_plain_json_with_its_digest(self) -> None:
         """`from_dict` undoes `to_dict`, and a changed field changes the digest."""

@@ -97,3 +97,8 @@ def process_group(device: str = "") -> Iterator[Group]:
     finally:
         if ours:
             dist.destroy_process_group()
+
+
+def is_first_process() -> bool:
+    """Say whether this is the process that prints; also before the others are joined."""
+    return int(os.environ.get("RANK", "0")) == 0

@@ -13,7 +13,7 @@ from asr_lab.audio.recipes import FeatureRecipe
 from asr_lab.checkpoints import flatten_optimizer, restore_optimizer
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.features import Augmentation, lengths_only, to_batch
-from asr_lab.models.base import ASRModel, Batch
+from asr_lab.models.base import ASRModel, Batch, ModelConfig
 from asr_lab.models.base.outputs import total_loss
 from asr_lab.plugins import Plugins
 from asr_lab.precision import PrecisionManager, get_precision_manager
@@ -61,7 +61,7 @@ class Learner:
 
     def __init__(
         self,
-        model: ASRModel,
+        model: ASRModel[ModelConfig],
         config: RunConfig,
         recipe: FeatureRecipe,
         group: Group,
@@ -148,7 +148,7 @@ class Learner:
         return nullcontext() if self.average is None else self.average.applied(self.model)
 
     @property
-    def unwrapped(self) -> ASRModel:
+    def unwrapped(self) -> ASRModel[ModelConfig]:
         """The model itself, without what a plugin or the compiler put around it."""
         model = self.model
         while not isinstance(model, ASRModel):

@@ -18,7 +18,7 @@ from asr_lab.checkpoints import (
     write_portable,
 )
 from asr_lab.evaluation.results import EvaluationResult
-from asr_lab.plugins import Plugins
+from asr_lab.plugins import Plugins, Tracker
 from asr_lab.plugins.observers import Observers
 from asr_lab.reproducibility.environment import environment, environment_changes
 from asr_lab.reproducibility.record import RECORD, RunRecord
@@ -27,7 +27,7 @@ from asr_lab.training.distributed import Group
 from asr_lab.training.learner import Learner, StepResult
 from asr_lab.training.setup import Setup
 from asr_lab.training.state import TrainState
-from asr_lab.training.trackers import Tracker, open_trackers
+from asr_lab.training.trackers import open_trackers
 from asr_lab.utils.errors import UserError
 from asr_lab.utils.files import append_line, write_atomically, writing
 
@@ -65,7 +65,9 @@ class RunFolder:
         if group.first:
             remove_leftovers(run.checkpoints)
             record.write(folder)
-            run.trackers = open_trackers(setup.config.trackers, folder, record.config, plugins)
+            run.trackers = open_trackers(
+                setup.config.trackers, plugins.registry, folder, record.config
+            )
             run.observers.run_started(folder, record.to_dict())
         return run
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from asr_lab.audio.lengths import sped_up_length
 from asr_lab.audio.recipes import FeatureRecipe, recipe
-from asr_lab.data.checks import check_utterance
+from asr_lab.data.checks import audio_problem, check_utterance, first_problem, usable
 from asr_lab.data.index import Index
 from asr_lab.data.loader import AudioDataset
 from asr_lab.data.names import ResolvedDataset, read_dataset, resolve
@@ -30,6 +30,8 @@ class EvaluationSet:
 
     label: str
     utterances: Sequence[Utterance]
+    unusable: int = 0
+    """Utterances that were left out because of their audio."""
 
     @property
     def hours(self) -> float:
@@ -162,10 +164,9 @@ def _dev_set(
     first = resolved[0]
     if config.dev_data:
         dev = resolve(config.dev_data, plugins.registry, "dev", first.config)
-        return EvaluationSet(label=dev.label, utterances=read_dataset(dev)), loaded, []
+        return _evaluation_set(config, dev), loaded, []
     if "dev" in first.spec.splits and first.split != "dev":
-        dev = replace(first, split="dev")
-        return EvaluationSet(label=dev.label, utterances=read_dataset(dev)), loaded, []
+        return _evaluation_set(config, replace(first, split="dev")), loaded, []
     kept, held = _hold_out(config, loaded[0])
     note = f"{len(held)} training utterances held out as dev set; --dev-data names another"
     label = f"{first.label} (held out)"
@@ -202,7 +203,13 @@ def _test_set(
     else:
         notes.append("no test set: the error rate is that of the dev set; --eval-data names one")
         return None
-    return EvaluationSet(label=test.label, utterances=read_dataset(test))
+    return _evaluation_set(config, test)
+
+
+def _evaluation_set(config: RunConfig, resolved: ResolvedDataset) -> EvaluationSet:
+    most, policy = config.data_config.max_duration, config.on_bad_utterance
+    utterances, unusable = usable(read_dataset(resolved), most, policy)
+    return EvaluationSet(label=resolved.label, utterances=utterances, unusable=len(unusable))
 
 
 def _usable(
@@ -227,16 +234,10 @@ def _usable(
         if len(kept) > start:
             sources.append(Source(start=start, end=len(kept), weight=one.weight))
     if unusable and config.on_bad_utterance == "fail":
-        raise UserError(_bad_utterances(unusable))
+        raise UserError(first_problem(unusable))
     if not kept:
-        raise UserError(f"no utterance can be used: {_bad_utterances(unusable)}")
+        raise UserError(f"no training utterance can be used: {first_problem(unusable)}")
     return kept, tuple(sources), unusable
-
-
-def _bad_utterances(unusable: dict[str, str]) -> str:
-    (name, problem), count = next(iter(unusable.items())), len(unusable)
-    others = f" and {count - 1} more" if count > 1 else ""
-    return f"utterance {name!r}: {problem}{others}; mend it or say --on-bad-utterance skip"
 
 
 def _checker(
@@ -250,6 +251,8 @@ def _checker(
             tokens = tokenizer.encode(utterance.text)
         except UserError as error:
             return str(error)
+        if problem := audio_problem(utterance):
+            return problem
         samples = sped_up_length(int(utterance.duration * features.sample_rate), fastest)
         return check_utterance(
             utterance.duration,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr_lab.data.audio_batch import AudioBatch
+from asr_lab.data.checks import bad_utterance
 from asr_lab.evaluation.results import EvaluationResult
 from asr_lab.models.base import ASRModel
 from asr_lab.plugins import Plugins, installed_plugins
@@ -14,7 +15,7 @@ from asr_lab.reproducibility.seeding import scope
 from asr_lab.training.config import RunConfig
 from asr_lab.training.display import Display, SilentDisplay
 from asr_lab.training.distributed import Group, process_group
-from asr_lab.training.evaluating import evaluate_set
+from asr_lab.training.evaluating import RunEvaluator
 from asr_lab.training.learner import Learner, StepResult
 from asr_lab.training.run_folder import RunFolder
 from asr_lab.training.setup import Setup, prepare
@@ -68,8 +69,11 @@ class Trainer:
             learner = build_learner(setup, group, plugins)
             folder = RunFolder.open(setup, group, plugins, self.resume)
             state = folder.restore(learner)
+            evaluator = RunEvaluator(setup, learner, group)
             with self.display.running(setup, learner, folder.path, state):
-                run = _Run(setup, stream, learner, folder, state, group, stop, self.display)
+                run = _Run(
+                    setup, stream, learner, evaluator, folder, state, group, stop, self.display
+                )
                 run.train()
                 result = run.evaluate_best()
         return FitResult(folder=folder.path, best=folder.best, result=result, state=state)
@@ -91,6 +95,7 @@ class _Run:
     setup: Setup
     stream: BatchStream
     learner: Learner
+    evaluator: RunEvaluator
     folder: RunFolder
     state: TrainState
     group: Group
@@ -132,7 +137,7 @@ class _Run:
     def _evaluate_dev(self) -> None:
         """Evaluate on the dev set, and keep the model if it is the best so far."""
         with self.learner.averaged():
-            result = evaluate_set(self.learner, self.setup, self.setup.dev, self.group)
+            result = self.evaluator.evaluate(self.setup.dev)
             rate, best = result.word_errors.rate, self.state.best_error_rate
             if best is None or rate <= best:
                 self.state.best_error_rate, self.state.best_step = rate, self.state.step
@@ -144,8 +149,7 @@ class _Run:
         """Evaluate the best model on the test set, or on the dev set where there is none."""
         start = time.monotonic()
         self.folder.load_best(self.learner)
-        chosen = self.setup.test or self.setup.dev
-        result = evaluate_set(self.learner, self.setup, chosen, self.group)
+        result = self.evaluator.evaluate(self.setup.test or self.setup.dev)
         self.state.seconds += time.monotonic() - start
         self.folder.finish(self.state, result)
         return result
@@ -190,10 +194,8 @@ class _Run:
             return
         self.folder.save(self.learner, self.state)
         name, problem = next(iter(found.items()))
-        raise UserError(
-            f"utterance {name!r}: {problem}; step {self.state.step} is saved in "
-            f"{self.folder.path}; mend it or say --on-bad-utterance skip"
-        )
+        saved = f"step {self.state.step} is saved in {self.folder.path}"
+        raise UserError(f"{bad_utterance(name, problem, len(found) - 1)}; {saved}")
 
 
 def _problems(batches: Sequence[AudioBatch]) -> Mapping[str, str]:

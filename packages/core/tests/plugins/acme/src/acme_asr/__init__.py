@@ -1,0 +1,1 @@
+"""Example of a plugin of ASR Lab."""
