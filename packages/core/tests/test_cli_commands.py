@@ -3,9 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 

@@ -148,7 +148,8 @@ def test_flattening_keeps_every_leaf(tree: dict[str, object]) -> None:
             if isinstance(item, float):
                 assert float(word) == item
             else:
-                assert word == {None: "none", True: "true", False: "false"}.get(item, str(item))
+                known = {"None": "none", "True": "true", "False": "false"}
+                assert word == (item if isinstance(item, str) else known.get(str(item), str(item)))
 
 
 def test_an_unknown_key_of_a_file_is_named_with_the_file() -> None:
@@ -159,7 +160,9 @@ def test_an_unknown_key_of_a_file_is_named_with_the_file() -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_number_in_json_keeps_every_digit(tmp_path_factory: pytest.TempPathFactory, x: float) -> None:
+def test_a_number_in_json_keeps_every_digit(
+    tmp_path_factory: pytest.TempPathFactory, x: float
+) -> None:
     path = tmp_path_factory.mktemp("json") / "a.json"
     path.write_text(json.dumps({"train": {"lr": x}}))
     ((word,),) = read_config_file(path).values()

@@ -34,6 +34,7 @@ GROUPS = {
 """Rooms of the core: a room imports from rooms of an earlier group only."""
 WITHIN = {
     ("plugins", "utils"),
+    ("plugins", "config"),
     ("losses", "models.base"),
     ("audio", "reproducibility"),
 }
@@ -54,13 +55,11 @@ def sources() -> dict[str, ast.Module]:
 
 
 def room(module: str) -> str:
-    """Return the room of a module; torch-free configurations are a room of their own."""
+    """Return the room of a module; torch-free settings of the core are a room of their own."""
     parts = module.split(".")
-    if parts[-1] in ("config", "settings", "options"):
-        return "config"
-    if parts[1] == "models":
-        return ".".join(parts[1:3])
-    return parts[1]
+    name = ".".join(parts[1:3]) if parts[1] == "models" else parts[1]
+    settings = parts[-1] in ("config", "settings", "options")
+    return "config" if settings and name in GROUPS and name != "cli" else name
 
 
 def imports(tree: ast.AST, module: str, *, run_time: bool = True) -> Iterator[str]:
@@ -120,7 +119,10 @@ def test_every_room_imports_from_earlier_groups_only() -> None:
         ("asr_lab.training.config", "from asr_lab.precision import support"),
         ("asr_lab.models.ssm.model", "from asr_lab.models.whisper.model import x"),
         ("asr_lab.models.ssm.model", "from asr_lab.checkpoints.directory import save"),
-        ("asr_lab.models.base.model", "if TYPE_CHECKING:\n    pass\nelse:\n    import asr_lab.data"),
+        (
+            "asr_lab.models.base.model",
+            "if TYPE_CHECKING:\n    pass\nelse:\n    import asr_lab.data",
+        ),
     ],
 )
 def test_an_arrow_the_wrong_way_is_found(importer: str, code: str) -> None:

@@ -78,14 +78,14 @@ def install(
 ) -> None:
     """Install a distribution with one module and one plugin, as pip leaves it on disk."""
     folder.mkdir(exist_ok=True)
-    modules = {f"hostile_{name}": source, **(more or {})}
+    modules = {f"a_hostile_{name}": source, **(more or {})}
     for module, text in modules.items():
         (folder / f"{module}.py").write_text(dedent(text))
-    info = folder / f"hostile_{name}-1.2.dist-info"
+    info = folder / f"a_hostile_{name}-1.2.dist-info"
     info.mkdir()
     lines = ["Metadata-Version: 2.1", f"Name: hostile-{name}", "Version: 1.2"]
     (info / "METADATA").write_text("\n".join(lines + [f"Requires-Dist: {r}" for r in requires]))
-    (info / "entry_points.txt").write_text(f"[asr_lab]\n{plugin or name} = hostile_{name}\n")
+    (info / "entry_points.txt").write_text(f"[asr_lab]\n{plugin or name} = a_hostile_{name}\n")
     (info / "RECORD").write_text("".join(f"{module}.py,,\n" for module in modules))
 
 
@@ -219,7 +219,7 @@ def test_what_a_plugin_prints_while_it_loads_goes_to_the_errors(
 
 def test_a_distribution_without_metadata_is_still_named(load: Loader, tmp_path: Path) -> None:
     install(tmp_path, "bare", "")
-    (tmp_path / "hostile_bare-1.2.dist-info" / "METADATA").unlink()
+    (tmp_path / "a_hostile_bare-1.2.dist-info" / "METADATA").unlink()
     status = status_of(load(), "bare")
     assert (status.distribution, status.version) == ("?", "?")
 

@@ -1,8 +1,8 @@
 """Two convolutions and a CTC head."""
 
-from acme_asr.config import WhistleConfig
 from torch import nn
 
+from acme_asr.config import WhistleConfig
 from asr_lab.decoding import decode
 from asr_lab.layers.ctc_model import CTCModel
 from asr_lab.models.base import (
