@@ -9,16 +9,7 @@ share a voice variant.
 import random
 from dataclasses import dataclass
 
-ACCENTS = (
-    "en-us",
-    "en",
-    "en-gb-scotland",
-    "en-029",
-    "en-us-nyc",
-    "en-gb-x-rp",
-    "en-gb-x-gbclan",
-    "en-gb-x-gbcwmd",
-)
+ACCENTS = ("en-us", "en", "en-gb-x-rp")
 # Variants that whisper, croak, echo like a robot or shift formants far out of the human range are
 # left out: announcer anikaRobot caleb croak Demonic fast kaukovalta RicishayMax* robosoft* travis
 # UniRobot whisper* zac; so is "Mr serious", which the library cannot find by name.
@@ -126,10 +117,10 @@ def _split_for(family: tuple[str, ...], variants: dict[str, list[str]]) -> str:
 
 
 def _speakers(variants: list[str], draw: random.Random) -> list[Voice]:
-    """Give every variant an accent in turn and a way of speaking at random."""
+    """Give every variant an accent in turn, another when it comes again, and a way of speaking."""
     return [
         Voice(
-            accent=ACCENTS[number % len(ACCENTS)],
+            accent=ACCENTS[(number + variants[:number].count(variant)) % len(ACCENTS)],
             variant=variant,
             rate=round(draw.randint(138, 170) * PACE.get(variant, 1.0)),
             pitch=draw.randint(35, 65),

@@ -22,8 +22,8 @@ PREFIX = "spoken-en-"
 REMEDY = "install asr-lab-core again, or name a folder that holds the data set"
 COLUMNS = ("id", "offset", "size", "samples", "speaker", "text")
 DIGESTS = {
-    SHARD: "4f7418cef68b7d269f2e6a4a648bdade6f30fcc6ffbe8a555ec35b36ea4cc933",
-    INDEX: "cfe7339962b9370afd39b649e77fbd0e3f94eb4c90c6a21c6850586a4f5aee93",
+    SHARD: "f1018f6a00f4ee09a0de8e8037025a6864f026bf1ee2301927a3b07d01d9ae27",
+    INDEX: "c4c54770bc992ec57be253413614097a413d79b4026f45723bb169a9de1792a5",
 }
 """SHA-256 of the files that are shipped, by name."""
 

@@ -26,12 +26,14 @@ def asr_lab_register(registry: Registry) -> None:
             recipes={
                 "tiny": {
                     "train.epochs": 16,
-                    "train.lr": 3e-3,
-                    "train.warmup": 0.1,
+                    "train.lr": 2e-3,
+                    "train.warmup": 0.05,
                     "train.weight_decay": 1e-2,
                     "train.ema": 0.99,
-                    "data.batch_seconds": 60,
+                    "data.batch_seconds": 40,
+                    "data.speeds": (0.9, 1.0, 1.1),
                     "data.freq_width": 20,
+                    "data.time_masks": 4,
                 },
                 **dict.fromkeys(PUBLISHED, FROM_SCRATCH),
             },
