@@ -70,7 +70,7 @@ class SSMConfig(ModelConfig):
             feedforward=2,
             subsampling=4,
             subsampling_channels=16,
-            dropout=0.05,
+            dropout=0.0,
         )
 
     @classmethod

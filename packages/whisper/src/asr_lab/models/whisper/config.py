@@ -55,6 +55,11 @@ class WhisperConfig(ModelConfig):
             if getattr(self, name) < 1:
                 raise UserError(f"{name.replace('_', '-')} must be 1 or more")
 
+    @property
+    def uses_ctc(self) -> bool:
+        """True if there is a CTC head; attention alone takes a text of any length."""
+        return self.ctc_weight > 0
+
     def steps(self, frames: int) -> int:
         """Return the exact number of encoder steps for a number of feature frames."""
         return subsampled(frames, prod(self.strides))
@@ -66,7 +71,7 @@ class WhisperConfig(ModelConfig):
         Steps of 40 ms instead of 20 make attention cheap and alignments short.
         """
         return cls(
-            dim=128, heads=4, encoder_layers=4, decoder_layers=2, strides=(2, 2), dropout=0.05
+            dim=128, heads=4, encoder_layers=4, decoder_layers=2, strides=(2, 2), dropout=0.0
         )
 
     @classmethod
