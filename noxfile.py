@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import nox
@@ -10,7 +11,7 @@ import nox
 nox.needs_version = ">=2026.4"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "tests", "wheels", "docs"]
+nox.options.sessions = ["lint", "types", "wheels", "docs"]
 
 PACKAGES = ("core", "conformer", "ssm", "whisper")
 # The pair that the workspace is tested with; tests-fresh and tests-minimal try others.
@@ -23,7 +24,12 @@ TIERS = {  # session: least compute capability, what its tests may use
     "tests-h100": ((9, 0), "FP8"),
     "tests-b200": ((10, 0), "MXFP8 and MXFP4"),
 }
-MANYLINUX = ("2_28", "2_27", "2_26", "2_24", "2_17", "2_5", "2014", "2010", "1")
+DIST = Path("dist").resolve()
+# Tags of wheels that run where glibc is 2.28 or newer.
+PLATFORMS = (
+    *(f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 26, 24, 17, 5)),
+    *(f"manylinux{year}_x86_64" for year in ("2014", "2010", "1")),
+)
 each_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
 
 
@@ -39,9 +45,25 @@ def python(session: nox.Session, *arguments: str, **environment: str) -> None:
     session.run(interpreter, *arguments, env=environment)
 
 
-def with_core(package: str, form: str = "-e./packages/{}[testing]") -> list[str]:
-    """Return what to install for one package: itself and the core."""
-    return [form.format(name) for name in dict.fromkeys(("core", package))]
+def in_place(*packages: str, extra: str = "[testing]") -> list[str]:
+    """Return what to install for the core and some packages, each once, from their sources."""
+    return [f"-e./packages/{name}{extra}" for name in dict.fromkeys(("core", *packages))]
+
+
+def from_wheels(*packages: str) -> list[str]:
+    """Return what to install for the core and some packages, each once, from built wheels."""
+    names = [f"asr-lab-{name}" for name in dict.fromkeys(("core", *packages))]
+    return [f"{name}[testing] @ {built_wheels()[name].as_uri()}" for name in names]
+
+
+@cache
+def built_wheels() -> dict[str, Path]:
+    """Build the wheels of all packages into `dist/`, once per run of nox; return them by name."""
+    for old in DIST.glob("asr_lab_*.whl"):
+        old.unlink()
+    subprocess.run(["uv", "build", "--all-packages", "--wheel", "--out-dir", DIST], check=True)
+    wheels = DIST.glob("asr_lab_*.whl")
+    return {wheel.name.split("-")[0].replace("_", "-"): wheel for wheel in wheels}
 
 
 def test(session: nox.Session, package: str, *options: str, **environment: str) -> None:
@@ -61,8 +83,8 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, all packages at once."""
-    everything = [f"-e./packages/{package}[testing]" for package in PACKAGES]
-    install(session, *everything, *TORCH, "mypy>=2.4", "nox>=2026.4", "types-PyYAML>=6.0.12")
+    tools = ("mypy>=2.4", "nox>=2026.4", "types-PyYAML>=6.0.12")
+    install(session, *in_place(*PACKAGES), *TORCH, *tools)
     python(session, "-m", "mypy")
 
 
@@ -70,7 +92,7 @@ def types(session: nox.Session) -> None:
 @each_package
 def tests(session: nox.Session, package: str) -> None:
     """Test one package on the CPU, with nothing installed but what it asks for."""
-    install(session, *with_core(package), *TORCH)
+    install(session, *in_place(package), *TORCH)
     test(session, package)
 
 
@@ -78,15 +100,14 @@ def tests(session: nox.Session, package: str) -> None:
 @each_package
 def tests_slow(session: nox.Session, package: str) -> None:
     """Run the longer proofs of one package."""
-    install(session, *with_core(package), *TORCH)
+    install(session, *in_place(package), *TORCH, "hatch>=1.16")
     test(session, package, "-m", "slow")
 
 
 @nox.session(name="tests-fresh")
 def tests_fresh(session: nox.Session) -> None:
     """Test with what `pip install` gives a user today: no dates, no pins of ours."""
-    wheels = build(session)
-    install(session, "--no-config", "--upgrade", *(f"{wheel}[testing]" for wheel in wheels))
+    install(session, "--no-config", "--upgrade", *from_wheels(*PACKAGES))
     for package in PACKAGES:
         test(session, package)
 
@@ -94,8 +115,8 @@ def tests_fresh(session: nox.Session) -> None:
 @nox.session(name="tests-minimal", python="3.11")
 def tests_minimal(session: nox.Session) -> None:
     """Test with the oldest release of every dependency that the packages allow."""
-    everything = [f"./packages/{package}[testing]" for package in PACKAGES]
-    install(session, "--resolution=lowest-direct", *everything, *OLDEST_TORCH)
+    oldest = ("--no-config", "--resolution=lowest-direct")
+    install(session, *oldest, *in_place(*PACKAGES), *OLDEST_TORCH)
     for package in PACKAGES:
         test(session, package)
 
@@ -104,38 +125,19 @@ def tests_minimal(session: nox.Session) -> None:
 @each_package
 def wheels(session: nox.Session, package: str) -> None:
     """Build a package's wheel, install it alone (with the core's) and run its tests on it."""
-    built = [wheel for wheel in build(session) if wheel.name.split("-")[0].endswith(package)]
-    core = [wheel for wheel in build(session) if "core" in wheel.name]
-    chosen = dict.fromkeys([*core, *built])
-    install(session, "--reinstall-package=asr-lab-core", *(f"{w}[testing]" for w in chosen), *TORCH)
+    names = dict.fromkeys(("core", package))
+    again = [f"--reinstall-package=asr-lab-{name}" for name in names]
+    install(session, *again, *from_wheels(package), *TORCH)
     python(session, "-m", "asr_lab.cli", "plugins")
     test(session, package)
-
-
-def build(session: nox.Session) -> list[Path]:
-    """Build the wheels of all packages into `dist/`, once per run of nox."""
-    dist = Path("dist")
-    wheels = sorted(dist.glob("asr_lab_*.whl"))
-    if session.name not in _BUILT and not _BUILT:
-        shutil.rmtree(dist, ignore_errors=True)
-        install(session, "hatch>=1.16")
-        for package in PACKAGES:
-            with session.chdir(f"packages/{package}"):
-                python(session, "-m", "hatch", "build", "-t", "wheel", "../../dist")
-        _BUILT.add(session.name)
-        wheels = sorted(dist.glob("asr_lab_*.whl"))
-    return [wheel.resolve() for wheel in wheels]
-
-
-_BUILT: set[str] = set()
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; its code blocks are run by the tests."""
-    everything = [f"-e./packages/{package}" for package in PACKAGES]
-    install(session, *everything, *TORCH, "zensical==0.0.73", "mkdocstrings[python]>=1.0")
-    python(session, "-m", "zensical", "build", "--clean", "-f", "docs/mkdocs.yml")
+    tools = ("zensical==0.0.73", "mkdocstrings[python]>=1.0")
+    install(session, *in_place(*PACKAGES, extra=""), *TORCH, *tools)
+    python(session, "-m", "zensical", "build", "--strict", "--clean", "-f", "docs/mkdocs.yml")
 
 
 @nox.session
@@ -145,21 +147,21 @@ def wheelhouse(session: nox.Session) -> None:
     What is named after `--without` is left out together with what nothing else needs.
     """
     version, left_out = wheelhouse_options(session.posargs)
-    folder = Path("dist/wheelhouse").resolve()
+    folder = DIST / "wheelhouse"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for wheel in build(session):
+    for wheel in built_wheels().values():
         shutil.copy(wheel, folder)
-    install(session, "pip>=25", "uv>=0.9")
-    pinned = resolve(session, version, folder, left_out)
-    platforms = [f"--platform=manylinux_{p}_x86_64" for p in MANYLINUX if "_" in p]
-    platforms += [f"--platform=manylinux{p}_x86_64" for p in MANYLINUX if "_" not in p]
+    install(session, "pip>=25")
+    pinned = resolve(session, version, left_out)
     python(
         session,
         *("-m", "pip", "download", "--no-deps", "--only-binary=:all:", f"--dest={folder}"),
-        *(f"--python-version={version}", *platforms, *pinned),
+        *(f"--python-version={version}", "--requirement", str(pinned)),
+        *(f"--platform={platform}" for platform in PLATFORMS),
     )
-    session.log(f"pip install --no-index --find-links {folder} asr-lab-core")
+    models = " ".join(f"asr-lab-{name}" for name in PACKAGES if name != "core")
+    session.log(f"there: pip install --no-index --find-links {folder.name} {models}")
 
 
 def wheelhouse_options(arguments: list[str]) -> tuple[str, list[str]]:
@@ -169,25 +171,21 @@ def wheelhouse_options(arguments: list[str]) -> tuple[str, list[str]]:
     return version, arguments[marker + 1 :]
 
 
-def resolve(session: nox.Session, version: str, folder: Path, left_out: list[str]) -> list[str]:
-    """Return the pinned requirements of all packages, their test tools and nox."""
-    wanted = folder.parent / "wheelhouse.in"
-    ours = [f"{wheel.name.split('-')[0]}[testing] @ {wheel}" for wheel in folder.glob("*.whl")]
-    wanted.write_text("\n".join([*ours, *TORCH, "nox"]))
-    without = [f"--no-emit-package={name}" for name in left_out]
-    listed = session.run(
+def resolve(session: nox.Session, version: str, left_out: list[str]) -> Path:
+    """Return a file with the pinned requirements of all packages, their test tools and nox."""
+    wanted, without = DIST / "wheelhouse.in", DIST / "wheelhouse.without"
+    pinned = DIST / "wheelhouse.txt"
+    wanted.write_text("\n".join([*from_wheels(*PACKAGES), *TORCH, "nox>=2026.4"]))
+    # An override that holds nowhere takes a distribution, and what only it needs, away.
+    without.write_text("\n".join(f"{name}; sys_platform == 'nowhere'" for name in left_out))
+    ours = [f"--no-emit-package=asr-lab-{name}" for name in PACKAGES]
+    session.run(
         *("uv", "pip", "compile", "--quiet", "--no-annotate", "--no-header", str(wanted)),
-        *(f"--python-version={version}", "--python-platform=x86_64-manylinux_2_28", *without),
-        silent=True,
+        *(f"--override={without}", f"--output-file={pinned}", *ours),
+        *(f"--python-version={version}", "--python-platform=x86_64-manylinux_2_28"),
         external=True,
     )
-    lines = [line.strip() for line in str(listed).splitlines()]
-    gpu = ("nvidia-", "triton", "cuda-") if "torch" in left_out else ()
-    return [
-        line
-        for line in lines
-        if "==" in line and not line.startswith(("#", "asr-lab", *gpu))
-    ]
+    return pinned
 
 
 def capability() -> tuple[int, int]:
@@ -208,7 +206,7 @@ def add_tier(name: str, least: tuple[int, int], features: str) -> None:
             has = f"a GPU of capability {found[0]}.{found[1]}" if found > (0, 0) else "no GPU"
             needs = f"compute capability {least[0]}.{least[1]}" if least > (0, 1) else "a GPU"
             session.error(f"{name} needs {needs}; this machine has {has}")
-        install(session, *with_core(package), *TORCH)
+        install(session, *in_place(package), *TORCH)
         test(session, package, ASR_LAB_TIER=name)
 
     run.__doc__ = f"Test one package on a GPU: {features}."

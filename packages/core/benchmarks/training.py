@@ -103,6 +103,12 @@ def facts(found: object) -> str:
     return ", ".join(f"{name} {fact}" for name, fact in found.items())
 
 
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return what stands before `--` and what stands after it."""
+    marker = arguments.index("--") if "--" in arguments else len(arguments)
+    return list(arguments[:marker]), list(arguments[marker + 1 :])
+
+
 def main() -> None:
     """Train everything and write the results."""
     assert __doc__ is not None
@@ -111,10 +117,10 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["conformer"])
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("flags", nargs="*", help="passed on to `asr-lab train`")
-    options = parser.parse_args()
+    ours, flags = split(sys.argv[1:])
+    options = parser.parse_args(ours)
     runs = [
-        train(model, options.preset, seed, options.flags)
+        train(model, options.preset, seed, flags)
         for model in options.models
         for seed in options.seeds
     ]

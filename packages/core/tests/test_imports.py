@@ -198,7 +198,15 @@ def torch_free() -> list[str]:
     extra = ["asr_lab.data.utterance", "asr_lab.data.names", "asr_lab.evaluation.options"]
     bases = ["asr_lab.models.base", "asr_lab.models.base.options", "asr_lab.precision.modes"]
     chosen = [name for name in [*light, *extra, *bases] if not name.endswith("__main__")]
-    return [name for name in chosen if find_spec(name)]
+    return [name for name in chosen if is_installed(name)]
+
+
+def is_installed(module: str) -> bool:
+    """Return True if a module can be imported here; its package may not be installed."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def fresh(code: str) -> str:

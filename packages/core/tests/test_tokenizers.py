@@ -178,8 +178,7 @@ def test_bpe_refuses_a_size_below_its_characters_and_says_the_smallest() -> None
 def test_bpe_refuses_characters_that_sentencepiece_would_lose(bpe: BPETokenizer, bad: str) -> None:
     with pytest.raises(UserError, match=rf"cannot represent U\+{ord(max(bad)):04X}"):
         bpe.encode(bad)
-    with pytest.raises(UserError, match="cannot represent"):
-        train_bpe([*TEXTS, bad], BPE_SIZE)
+    assert train_bpe([*TEXTS, bad], BPE_SIZE).to_bytes() == bpe.to_bytes()
 
 
 def test_bpe_training_and_its_errors_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:

@@ -165,3 +165,8 @@ def test_tokens_without_lengths_are_all_real() -> None:
 def test_sizes_that_cannot_be_built_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         WhisperConfig.from_dict({**WhisperConfig.tiny().to_dict(), **changes})
+
+
+def test_only_a_ctc_head_asks_for_room_for_every_token() -> None:
+    assert WhisperConfig.tiny().uses_ctc
+    assert not WhisperConfig(ctc_weight=0.0).uses_ctc

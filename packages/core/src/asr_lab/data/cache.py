@@ -24,8 +24,8 @@ class AudioCache:
         self._ends = np.cumsum(room)
         self._starts = self._ends - room
         total = int(self._ends[-1]) if len(room) else 0
-        self._samples = np.frombuffer(mmap.mmap(-1, max(2 * total, 1)), np.int16)[:total]
-        self._lengths = np.frombuffer(mmap.mmap(-1, max(8 * len(room), 1)), np.int64)
+        self._samples = np.frombuffer(mmap.mmap(-1, max(2 * total, 2)), np.int16)[:total]
+        self._lengths = np.frombuffer(mmap.mmap(-1, max(8 * len(room), 8)), np.int64)
 
     def get(self, index: int) -> NDArray[np.int16] | None:
         """Return the samples of an utterance, or None if it was not decoded yet."""

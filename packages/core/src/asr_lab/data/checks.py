@@ -14,18 +14,20 @@ def check_utterance(
     min_duration: float,
     max_duration: float,
     steps: int | None = None,
+    flags: str = "--data.",
 ) -> str:
     """Return why an utterance cannot be used; empty if it can.
 
-    Durations are in seconds. `steps` is the number of encoder steps that the utterance becomes at
-    its highest speed; None for a model without CTC. An empty text is no problem: silence has one.
+    Durations are in seconds, and flags that start with `flags` set their limits. `steps` is the
+    number of encoder steps that the utterance becomes at its highest speed; None for a model
+    without CTC. An empty text is no problem: silence has one.
     """
     if duration <= 0:
         return "its audio has no length: the file is missing, empty or not audio"
     if duration < min_duration:
-        return f"{duration:.3f} s is shorter than --data.min-duration {min_duration:g}"
+        return f"{duration:.3f} s is shorter than {flags}min-duration {min_duration:g}"
     if duration > max_duration:
-        return f"{duration:.1f} s is longer than --data.max-duration {max_duration:g}"
+        return f"{duration:.1f} s is longer than {flags}max-duration {max_duration:g}"
     needed = least_steps(tokens)
     if steps is not None and steps < needed:
         return f"{len(tokens)} tokens need {needed} encoder steps for CTC, and it has {steps}"
@@ -55,7 +57,7 @@ def audio_problem(utterance: Utterance) -> str:
 
 
 def usable(
-    utterances: Sequence[Utterance], max_duration: float, policy: str
+    utterances: Sequence[Utterance], max_duration: float, policy: str, flags: str = "--data."
 ) -> tuple[list[Utterance], dict[str, str]]:
     """Return the utterances whose audio can be recognised, and why the others cannot, by id.
 
@@ -64,7 +66,7 @@ def usable(
     problems = {}
     for utterance in utterances:
         problem = audio_problem(utterance) or check_utterance(
-            utterance.duration, (), min_duration=0.0, max_duration=max_duration
+            utterance.duration, (), min_duration=0.0, max_duration=max_duration, flags=flags
         )
         if problem:
             problems[utterance.id] = problem

@@ -1,7 +1,10 @@
 """Loader: decodes what the plan says, in worker processes, in the plan's order."""
 
+import os
 import signal
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_all_start_methods
 
@@ -11,15 +14,20 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from asr_lab.audio.errors import AudioError
-from asr_lab.audio.files import read_audio
+from asr_lab.audio.files import audio_duration, read_audio
 from asr_lab.data.audio_batch import AudioBatch
-from asr_lab.data.cache import AudioCache
+from asr_lab.data.cache import SLACK, AudioCache
 from asr_lab.data.checks import bad_utterance
 from asr_lab.data.index import Index
 from asr_lab.data.plan import MicroBatch
-from asr_lab.data.utterance import Utterance
+from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.reproducibility.seeding import generator, utterance_keys
 from asr_lab.utils.errors import UserError
+
+LONGER_SECONDS = 1.0
+"""How far audio may exceed the duration that batches are planned by, and 2 % more."""
+LARGE_BYTES = 64_000
+"""Bytes per second from which the header is read before hours of audio are decoded for nothing."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,34 @@ class AudioDataset(Dataset[AudioBatch]):
         self.encode = encode
         self.sample_rate = sample_rate
         self.seed = seed
-        fits = float(index.durations.sum()) / 3.6e6 <= cache_hours
+        fits = self.hours <= cache_hours
         self.cache = AudioCache(index.durations, sample_rate) if fits else None
+
+    @property
+    def hours(self) -> float:
+        """Length of all audio, by the index."""
+        return float(self.index.durations.sum()) / 3.6e6
+
+    def stays_in_memory(self, device: torch.device) -> bool:
+        """Return True where audio is decoded once, ahead of its use, without loader processes.
+
+        On the CPU they would take the cores that the model computes on. A GPU waits for audio, so
+        there they fill the cache while it works.
+        """
+        return self.cache is not None and device.type == "cpu"
+
+    def decode(self) -> dict[str, str]:
+        """Decode what is not in the cache yet, on all cores; there must be a cache.
+
+        Returns why utterances cannot be used, by id.
+        """
+        assert self.cache is not None
+        left = [one for one in range(len(self.index)) if self.cache.get(one) is None]
+        # Decoding and resampling release the interpreter's lock.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            problems = pool.map(lambda position: self._load(position)[1], left)
+            found = zip(left, problems, strict=True)
+            return {self.index.utterances[one].id: text for one, text in found if text}
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the cache out where a worker is not forked: its memory cannot be sent."""
@@ -82,16 +116,41 @@ class AudioDataset(Dataset[AudioBatch]):
             return known, ""
         source = self.index.utterances[position].audio
         try:
+            if _is_large(source, self._stated(position)):
+                self._check_length(position, audio_duration(source.path))
             samples = read_audio(source, self.sample_rate)
+            self._check_length(position, len(samples) / self.sample_rate)
         except AudioError as error:
             return self._silence(position), str(error)
         if self.cache is not None:
             self.cache.put(position, samples)
         return samples, ""
 
+    def _stated(self, position: int) -> float:
+        """Return the length of an utterance by the index, in seconds."""
+        return int(self.index.durations[position]) / 1000
+
+    def _check_length(self, position: int, seconds: float) -> None:
+        """Raise AudioError for audio that needs far more room than it was planned with."""
+        stated = self._stated(position)
+        if seconds > SLACK * stated + LONGER_SECONDS:
+            raise AudioError(
+                f"its audio lasts {seconds:.1f} s, not {stated:.1f} s; correct the manifest"
+            )
+
     def _silence(self, position: int) -> NDArray[np.int16]:
         milliseconds = int(self.index.durations[position])
         return np.zeros(max(1, milliseconds * self.sample_rate // 1000), np.int16)
+
+
+def _is_large(source: AudioSource, stated: float) -> bool:
+    """Return True for a whole file that may hold hours instead of the seconds that are stated."""
+    if source.size or source.duration is not None:
+        return False
+    try:
+        return os.stat(source.path).st_size > LARGE_BYTES * (stated + 16)
+    except OSError:  # reading it says why
+        return False
 
 
 def _pad(rows: Sequence[Sequence[int] | NDArray[np.int16]], dtype: type) -> torch.Tensor:
@@ -115,19 +174,24 @@ def load(
     ahead) changes what is yielded. Workers leave signals to the main process, which saves.
     """
     fork = "fork" in get_all_start_methods()
-    loader = DataLoader(
-        dataset,
-        sampler=requests,
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=prefetch if workers else None,
-        worker_init_fn=_ignore_signals,
-        # Its own generator: `iter` draws a seed, and must not draw it from the global one.
-        generator=generator(dataset.seed, "loader"),
-        multiprocessing_context="fork" if workers and fork else None,
-        pin_memory=pin,
-    )
-    return iter(loader)
+    with warnings.catch_warnings():
+        # More processes than cores may be what was asked for.
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+        # From Python 3.12 on; the workers run no code but decoding, on one thread each.
+        warnings.filterwarnings("ignore", ".*is multi-threaded, use of fork", DeprecationWarning)
+        loader = DataLoader(
+            dataset,
+            sampler=requests,
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=prefetch if workers else None,
+            worker_init_fn=_ignore_signals,
+            # Its own generator: `iter` draws a seed, and must not draw it from the global one.
+            generator=generator(dataset.seed, "loader"),
+            multiprocessing_context="fork" if workers and fork else None,
+            pin_memory=pin,
+        )
+        return iter(loader)
 
 
 def evaluation_dataset(

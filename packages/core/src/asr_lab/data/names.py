@@ -59,6 +59,13 @@ class ResolvedDataset:
         """Name, configuration and split, for reports."""
         return "/".join(part for part in (self.spec.name, self.config, self.split) if part)
 
+    @property
+    def typed(self) -> str:
+        """What to type to get this data set again; the only split there is need not be said."""
+        split = self.split if len(self.spec.splits) > 1 else ""
+        head = "/".join(part for part in (self.spec.name, self.config, split) if part)
+        return f"{head}:{self.location}" if self.location else head
+
 
 def parse(text: str, registry: Registry) -> DatasetName:
     """Take a data set's name apart; `registry` tells a configuration from a split.

@@ -42,7 +42,8 @@ class DataConfig:
     cache_hours: float = 4.0
     """Corpora up to this many hours are decoded once and kept in memory (0.12 GB an hour)."""
     workers: int = 2
-    """Loader processes; the result does not depend on it."""
+    """Loader processes; the result does not depend on it. None are used on the CPU for a corpus
+    that is kept in memory."""
     prefetch: int = 4
     """Micro-batches that each worker prepares ahead; the result does not depend on it."""
 

@@ -1,9 +1,9 @@
 """`asr-lab evaluate` behind its flags: recognise a data set and tell how well that went."""
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from asr_lab.checkpoints import PortableModel, build_model, read_portable, versi
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.checks import usable
 from asr_lab.data.loader import Request, evaluation_dataset, load, refuse_bad
-from asr_lab.data.names import ResolvedDataset, read_dataset, resolve
+from asr_lab.data.names import read_dataset, resolve
 from asr_lab.data.plan import sorted_batches
 from asr_lab.data.utterance import Utterance
 from asr_lab.evaluation.evaluator import Evaluator
+from asr_lab.evaluation.folders import HYPOTHESES, RESULT, cleared, output_folder
 from asr_lab.evaluation.options import EvaluateOptions
 from asr_lab.evaluation.results import EvaluationResult
 from asr_lab.models.base import ASRModel, ModelConfig
@@ -24,10 +25,9 @@ from asr_lab.plugins.observers import Observers
 from asr_lab.precision import get_precision_manager
 from asr_lab.precision.devices import choose_device
 from asr_lab.tokenizers import Tokenizer
-from asr_lab.utils.errors import UserError
-from asr_lab.utils.files import write_atomically, writing
+from asr_lab.utils.files import write_atomically
 
-BEST, RESULT, HYPOTHESES = "best.pt", "result.json", "hypotheses.jsonl"
+BEST = "best.pt"
 SHOWN_WORST = 3
 """Utterances with most errors that are printed; the result holds more."""
 MOST_UTTERANCES = 256
@@ -53,12 +53,15 @@ def evaluate(options: EvaluateOptions) -> int:
     loaded = load_checkpoint(Path(options.checkpoint), plugins)
     dataset = resolve(options.dataset, plugins.registry, "test", loaded.portable.language)
     policy = options.on_bad_utterance
-    utterances, unusable = usable(read_dataset(dataset), options.max_duration, policy)
-    folder = output_folder(options, loaded.path, dataset)
-    result = recognise(options, loaded, dataset.label, utterances, len(unusable))
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    result.write_hypotheses(folder / HYPOTHESES)
+    utterances, unusable = usable(read_dataset(dataset), options.max_duration, policy, "--")
+    folder = output_folder(options.output, options.overwrite, loaded.path, dataset.label)
+    try:
+        result = recognise(options, loaded, dataset.typed, utterances, len(unusable))
+        result.write_hypotheses(cleared(folder) / HYPOTHESES)
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()  # only if it is empty
+        raise
     report = {"checkpoint": loaded.path.name, "run_id": loaded.portable.run_id, **result.to_dict()}
     write_atomically(folder / RESULT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     Observers(plugins).evaluation_finished(folder, report)
@@ -112,25 +115,6 @@ def batches(
     requests = [Request(0, batch) for batch in planned]
     loaded = load(dataset, requests, workers=options.workers, prefetch=2)
     return refuse_bad(loaded) if options.on_bad_utterance == "fail" else loaded
-
-
-def output_folder(options: EvaluateOptions, checkpoint: Path, dataset: ResolvedDataset) -> Path:
-    """Return the folder to write to; raises UserError if the one asked for is taken."""
-    if not options.output:
-        name = f"evaluate-{dataset.label.replace('/', '-')}"
-        number = 1
-        while (folder := checkpoint.parent / f"{name}-{number:04}").exists():
-            number += 1
-        return folder
-    folder = Path(options.output)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not options.overwrite:
-            raise UserError(f"{folder} exists; choose another --output or say --overwrite")
-        if not (folder / RESULT).exists():
-            raise UserError(f"{folder} holds no evaluation; choose another --output")
-        with writing(folder):
-            shutil.rmtree(folder)
-    return folder
 
 
 def summary(loaded: Loaded, result: EvaluationResult, folder: Path) -> list[str]:

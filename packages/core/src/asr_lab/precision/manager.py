@@ -23,7 +23,7 @@ class PrecisionManager:
     dtype: torch.dtype = torch.float32
     """What `autocast` computes matrix products in."""
     scales: bool = False
-    """True if the loss is scaled, so that a gradient that overflows only means a scale too large."""
+    """True if the loss is scaled: a gradient that overflows then means a scale too large."""
     matmul: str = "highest"
     """Precision of FP32 matrix products on the GPU: `highest` is IEEE FP32, `high` TF32."""
 

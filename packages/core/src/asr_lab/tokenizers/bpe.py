@@ -83,14 +83,13 @@ bpe_from_bytes = BPETokenizer.from_bytes
 def train_bpe(texts: Iterable[str], size: int) -> BPETokenizer:
     """Learn merges until there are `size` tokens; equal texts in equal order give equal bytes.
 
-    Raises UserError if the text has more characters than fit into `size`, or too few words for
-    that many tokens: the message says the size that is possible.
+    A text that cannot be represented teaches nothing; `encode` refuses it by name. Raises UserError
+    if the text has more characters than fit into `size`, or too few words for that many tokens:
+    the message says the size that is possible.
     """
-    lines = [text for text in texts if text]
+    lines = [text for text in texts if text and not LOST.search(text)]
     if not lines:
         raise UserError("a tokenizer needs text to learn from; the training text is empty")
-    for line in lines:
-        _check(line)
     characters = {SPACE}.union(*(line.replace(" ", SPACE) for line in lines)) - {"\0"}
     if size < FIXED_TOKENS + len(characters):
         raise UserError(

@@ -1,5 +1,6 @@
 """What a person sees of a run: a few lines, and a progress bar where there is a terminal."""
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -36,6 +37,15 @@ class Display:
 
 class SilentDisplay(Display):
     """Shows nothing: for tests, notebooks, and all processes but the first."""
+
+
+class JsonDisplay(Display):
+    """One JSON object per evaluation on standard output."""
+
+    def evaluated(self, state: TrainState, result: EvaluationResult) -> None:
+        """Print step and error rates."""
+        rates = {"word_error_rate": result.word_errors.rate}
+        print(json.dumps({"event": "evaluated", "step": state.step, "dev": rates}), flush=True)
 
 
 class TerminalDisplay(Display):
@@ -127,17 +137,35 @@ def header(setup: Setup, learner: Learner, folder: Path, state: TrainState) -> l
         f"data   {setup.describe()}",
         f"plan   {epochs:.4g} epochs · {setup.steps:,} steps · output {folder}",
     ]
-    lines += [f"note   {note}" for note in setup.notes]
-    if setup.unusable:
-        name, problem = next(iter(setup.unusable.items()))
-        lines.append(f"note   {len(setup.unusable)} bad utterances left out: {name}: {problem}, …")
+    lines += [f"note   {note}" for note in notes(setup)]
     if state.step:
         lines.append(f"resume from step {state.step:,}")
     return lines
 
 
+def notes(setup: Setup) -> list[str]:
+    """Return what was chosen where nothing was said, and what is left out."""
+    found = list(setup.notes)
+    if setup.unusable:
+        name, problem = next(iter(setup.unusable.items()))
+        bad, more = utterances(len(setup.unusable), "bad"), ", …" if len(setup.unusable) > 1 else ""
+        found.append(f"{bad} left out of training: {name}: {problem}{more}")
+    for kind, chosen in (("dev", setup.dev), ("test", setup.test)):
+        if chosen and chosen.unusable:
+            found.append(f"{utterances(chosen.unusable, 'bad')} left out of the {kind} set")
+    return found
+
+
+def utterances(count: int, what: str = "") -> str:
+    """Return a number of utterances in words: `1 bad utterance`."""
+    kind = f"{what} " if what else ""
+    return f"{count:,} {kind}{'utterance' if count == 1 else 'utterances'}"
+
+
 def millions(count: int) -> str:
     """Return a number of parameters as people say it."""
+    if count < 1e5:
+        return f"{count:,}"
     return f"{count / 1e6:.2f} M" if count < 10e6 else f"{count / 1e6:.1f} M"
 
 

@@ -63,6 +63,11 @@ class Group:
         if self.size > 1:
             dist.barrier()
 
+    def share_statistics(self, module: nn.Module) -> None:
+        """Give every process the running statistics of the first, which are those it saves."""
+        for buffer in module.buffers() if self.size > 1 else ():
+            dist.broadcast(buffer, 0)
+
     def wrap(self, module: nn.Module) -> nn.Module:
         """Make the gradients of `module` the mean over all processes."""
         if self.size == 1:

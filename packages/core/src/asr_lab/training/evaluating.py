@@ -1,15 +1,17 @@
 """Evaluation inside a run: the dev set while it goes on, the test set at its end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from asr_lab.data.audio_batch import AudioBatch
-from asr_lab.data.loader import AudioDataset, Request, evaluation_dataset, load, refuse_bad
+from asr_lab.data.checks import first_problem
+from asr_lab.data.loader import AudioDataset, Request, evaluation_dataset, load
 from asr_lab.data.plan import sorted_batches
 from asr_lab.evaluation.evaluator import Evaluator, Recognised
 from asr_lab.evaluation.results import EvaluationResult, summarise
 from asr_lab.training.distributed import Group
 from asr_lab.training.learner import Learner
 from asr_lab.training.setup import EvaluationSet, Setup
+from asr_lab.utils.errors import UserError
 
 SHORT_HOURS = 0.25
 """Sets up to this long are read without loader processes, whose start takes longer."""
@@ -23,6 +25,11 @@ class RunEvaluator:
         self.setup, self.learner, self.group = setup, learner, group
         self._datasets: dict[str, AudioDataset] = {}
 
+    def datasets(self) -> list[AudioDataset]:
+        """Return what the audio of the dev set, and of the test set if there is one, is read by."""
+        sets = (self.setup.dev, self.setup.test)
+        return [self._dataset(chosen) for chosen in sets if chosen]
+
     def evaluate(self, chosen: EvaluationSet) -> EvaluationResult:
         """Recognise and score a set. Raises UserError for bad audio under the policy `fail`."""
         evaluator = Evaluator(
@@ -32,9 +39,15 @@ class RunEvaluator:
             device=self.group.device,
             autocast=self.learner.precision.autocast,
         )
+        self.group.share_statistics(self.learner.unwrapped)
         speakers = {u.id: u.speaker for u in chosen.utterances}
+        problems: dict[str, str] = {}
         with self.learner.precision.step():
-            mine = evaluator.recognise(self._batches(chosen), speakers)
+            mine = evaluator.recognise(_noting(self._batches(chosen), problems), speakers)
+        # A process that raised alone would leave the others waiting.
+        problems = merged(self.group.gather(problems))
+        if problems and self.setup.config.on_bad_utterance == "fail":
+            raise UserError(first_problem(problems))
         found = [one for one in self.group.gather(mine) if isinstance(one, Recognised)]
         return summarise(
             [utterance for one in found for utterance in one.utterances],
@@ -47,14 +60,12 @@ class RunEvaluator:
         )
 
     def _batches(self, chosen: EvaluationSet) -> Iterator[AudioBatch]:
-        config = self.setup.config
-        data, dataset = config.data_config, self._dataset(chosen)
+        data, dataset = self.setup.config.data_config, self._dataset(chosen)
         planned = sorted_batches(dataset.index.durations, data.batch_seconds, data.max_utterances)
         mine = planned[self.group.rank :: self.group.size]
-        workers = data.workers if chosen.hours > SHORT_HOURS else 0
+        here = chosen.hours <= SHORT_HOURS or dataset.stays_in_memory(self.group.device)
         requests = [Request(0, batch) for batch in mine]
-        loaded = load(dataset, requests, workers=workers, prefetch=data.prefetch)
-        return refuse_bad(loaded) if config.on_bad_utterance == "fail" else loaded
+        return load(dataset, requests, workers=0 if here else data.workers, prefetch=data.prefetch)
 
     def _dataset(self, chosen: EvaluationSet) -> AudioDataset:
         if chosen.label not in self._datasets:
@@ -64,3 +75,25 @@ class RunEvaluator:
                 self.setup.config.data_config.cache_hours,
             )
         return self._datasets[chosen.label]
+
+
+def problems_of(batches: Iterable[AudioBatch]) -> dict[str, str]:
+    """Return why utterances of some batches cannot be used, by id."""
+    return {
+        name: problem
+        for batch in batches
+        for name, problem in zip(batch.utterance_ids, batch.problems, strict=True)
+        if problem
+    }
+
+
+def merged(everywhere: Iterable[object]) -> dict[str, str]:
+    """Return the problems that all processes found, as `Group.gather` hands them over."""
+    found = (one for one in everywhere if isinstance(one, dict))
+    return {str(name): str(problem) for one in found for name, problem in one.items()}
+
+
+def _noting(batches: Iterable[AudioBatch], problems: dict[str, str]) -> Iterator[AudioBatch]:
+    for batch in batches:
+        problems.update(problems_of([batch]))
+        yield batch

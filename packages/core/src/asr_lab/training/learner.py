@@ -87,6 +87,7 @@ class Learner:
     def step(self, batches: Sequence[AudioBatch], step: int) -> StepResult:
         """Learn from this process's micro-batches of a step (counted from 0)."""
         self.model.train()
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
         counts = self._counts(batches)
         sums = self._gradients(batches, counts, step)
         lr = learning_rate(self.config.train, step, self.steps)
@@ -101,7 +102,10 @@ class Learner:
         overflow = not finite and self.precision.scales and all(map(math.isfinite, losses.values()))
         applied = self.precision.step(self.optimizer) if finite or overflow else False
         self.optimizer.zero_grad(set_to_none=True)
-        if applied and self.average is not None:
+        if not applied:  # running statistics have seen what was not finite
+            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)
+        elif self.average is not None:
             self.average.update(self.model, step)
         return StepResult(
             losses=losses, gradient_norm=float(norm), lr=lr, applied=applied, overflow=overflow

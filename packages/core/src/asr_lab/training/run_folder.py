@@ -1,10 +1,11 @@
 """The folder of a run: what is written there, when, and what is read back to go on."""
 
 import json
-import shutil
+import math
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr_lab.checkpoints import (
@@ -20,19 +21,21 @@ from asr_lab.checkpoints import (
 from asr_lab.evaluation.results import EvaluationResult
 from asr_lab.plugins import Plugins, Tracker
 from asr_lab.plugins.observers import Observers
-from asr_lab.reproducibility.environment import environment, environment_changes
-from asr_lab.reproducibility.record import RECORD, RunRecord
-from asr_lab.training.config_io import to_dict
+from asr_lab.reproducibility.environment import environment_changes
+from asr_lab.reproducibility.record import RunRecord, Status
+from asr_lab.training.claiming import claim_folder
 from asr_lab.training.distributed import Group
 from asr_lab.training.learner import Learner, StepResult
+from asr_lab.training.recording import environment_with_plugins, new_record
 from asr_lab.training.setup import Setup
+from asr_lab.training.signals import Interrupted
 from asr_lab.training.state import TrainState
 from asr_lab.training.trackers import open_trackers
 from asr_lab.utils.errors import UserError
-from asr_lab.utils.files import append_line, write_atomically, writing
+from asr_lab.utils.files import append_line, write_atomically
 
-OUTPUTS = Path("outputs")
-METRICS, BEST, CHECKPOINTS = "metrics.jsonl", "best.pt", "checkpoints"
+METRICS, BAD = "metrics.jsonl", "bad-utterances.jsonl"
+BEST, CHECKPOINTS = "best.pt", "checkpoints"
 
 
 @dataclass
@@ -45,31 +48,65 @@ class RunFolder:
     plugins: Plugins
     record: RunRecord
     observers: Observers
+    resumed: bool = False
     trackers: tuple[Tracker, ...] = ()
+    bad: set[str] = field(default_factory=set)
+    """Utterances that are known to be bad."""
+    seconds_to_first_step: float | None = None
+    """From the start of the process to the end of the first step of this session."""
 
     @classmethod
     def open(cls, setup: Setup, group: Group, plugins: Plugins, resume: Path | None) -> "RunFolder":
-        """Make the folder of a new run, or take that of the run to resume, and record the start.
+        """Make the folder of a new run, or take that of the run to resume.
 
-        Raises UserError if the folder is taken, or if the data of a resumed run have changed.
+        Raises UserError, in all processes, if the folder is taken or cannot be made.
         """
-        record = None
         if resume:
-            record, path = RunRecord.read(resume), str(resume)
-            _check_unchanged(record, setup)
+            record, folder = RunRecord.read(resume), resume
         else:
-            path = str(_claim(setup)) if group.first else ""
-        folder = Path(str(group.gather(path)[0]))
-        record = record or new_record(folder, setup, group, plugins)
-        run = cls(folder, setup, group, plugins, record, Observers(plugins))
-        if group.first:
-            remove_leftovers(run.checkpoints)
-            record.write(folder)
-            run.trackers = open_trackers(
-                setup.config.trackers, plugins.registry, folder, record.config
-            )
-            run.observers.run_started(folder, record.to_dict())
-        return run
+            folder = _claim_together(setup, group)
+            record = new_record(folder, setup, group, plugins)
+        observers = Observers(plugins)
+        return cls(folder, setup, group, plugins, record, observers, resumed=resume is not None)
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Span the run: record its start, and how it ended where it did not finish."""
+        try:
+            if self.group.first:
+                self.record.write(self.path)
+                remove_leftovers(self.checkpoints)
+                self._open_trackers()
+                self.observers.run_started(self.path, self.record.to_dict())
+            yield
+        except (Interrupted, KeyboardInterrupt):
+            self._ended("interrupted")
+            raise
+        except BaseException:
+            self._ended("failed")
+            raise
+        finally:
+            for tracker in self.trackers:
+                tracker.finish()
+
+    def _open_trackers(self) -> None:
+        self.trackers = open_trackers(
+            self.setup.config.trackers, self.plugins.registry, self.path, self.record.config
+        )
+
+    def _ended(self, status: Status) -> None:
+        """Record how the run ended, if the disk lets us: the reason itself is told elsewhere."""
+        if self.group.first and self.record.status != "finished":
+            self._time_first_step()
+            self.record = replace(self.record, status=status)
+            with suppress(UserError):
+                self.record.write(self.path)
+
+    def _time_first_step(self) -> None:
+        seconds = self.seconds_to_first_step
+        if seconds is not None:
+            execution = {**self.record.execution, "seconds_to_first_step": round(seconds, 3)}
+            self.record = replace(self.record, execution=execution)
 
     @property
     def checkpoints(self) -> Path:
@@ -86,23 +123,28 @@ class RunFolder:
         found, problems = latest(self.checkpoints)
         for problem in problems if self.group.first else ():
             print(f"asr-lab: {problem}", file=sys.stderr)
-        if found is None:
-            return TrainState()
-        checkpoint = load(found)
-        learner.load(checkpoint.tensors, checkpoint.state)
-        state = checkpoint.state["run"]
-        assert isinstance(state, Mapping)
-        here = self.record_environment()
+        state = TrainState()
+        if found is not None:
+            checkpoint = load(found)
+            learner.load(checkpoint.tensors, checkpoint.state)
+            stored = checkpoint.state["run"]
+            assert isinstance(stored, Mapping)
+            state = TrainState.from_dict(stored)
+        if self.resumed:
+            self._restarted(state)
+        self.log_bad_utterances(state, self.setup.unusable)
+        return state
+
+    def _restarted(self, state: TrainState) -> None:
+        """Record that the run goes on, and forget what will be done again."""
+        here = environment_with_plugins(self.plugins)
         changes = environment_changes(self.record.environment, here)
-        self.record = self.record.restarted(checkpoint.step, tuple(changes))
+        self.record = self.record.restarted(state.step, tuple(changes))
         if self.group.first:
             self.record.write(self.path)
-            _forget_after(self.path / METRICS, checkpoint.step)
-        return TrainState.from_dict(state)
-
-    def record_environment(self) -> dict[str, str]:
-        """Return the facts about this machine, those of plugins included."""
-        return {**environment(), **self.observers.environment()}
+            _forget_after(self.path / METRICS, state.step)
+            kept = _forget_after(self.path / BAD, state.step)
+            self.bad = {str(json.loads(line)["id"]) for line in kept}
 
     def save(self, learner: Learner, state: TrainState) -> None:
         """Write a checkpoint to resume from, and delete the oldest ones."""
@@ -168,16 +210,20 @@ class RunFolder:
             self.observers.evaluation_finished(self.path, result.to_dict())
 
     def log_bad_utterances(self, state: TrainState, found: Mapping[str, str]) -> None:
-        """Append utterances that were skipped, and why, to `bad-utterances.jsonl`."""
-        if self.group.first:
-            for name, problem in found.items():
-                line = {"step": state.step, "id": name, "problem": problem}
-                append_line(self.path / "bad-utterances.jsonl", json.dumps(line))
+        """Append utterances that are bad, and why, to `bad-utterances.jsonl`, each once."""
+        for name in [name for name in found if name not in self.bad]:
+            self.bad.add(name)
+            if self.group.first:
+                line = {"step": state.step, "id": name, "problem": found[name]}
+                append_line(self.path / BAD, json.dumps(line, ensure_ascii=False))
+        state.bad_utterances = len(self.bad)
 
     def _log(self, step: int, metrics: Mapping[str, float]) -> None:
         if not self.group.first:
             return
-        append_line(self.path / METRICS, json.dumps({"step": step, **metrics}))
+        # JSON has no word for what is not finite.
+        plain = {name: x if math.isfinite(x) else None for name, x in metrics.items()}
+        append_line(self.path / METRICS, json.dumps({"step": step, **plain}))
         for tracker in self.trackers:
             tracker.log(step, metrics)
 
@@ -188,109 +234,37 @@ class RunFolder:
         kind = "test" if self.setup.test else "dev"
         result.write_hypotheses(self.path / f"{kind}.hypotheses.jsonl")
         write_atomically(self.path / f"{kind}.result.json", json.dumps(result.to_dict(), indent=2))
+        if not self.setup.config.output:
+            write_atomically(self.path.parent / BEST, self.best.read_bytes())
+        self._time_first_step()
         results = {kind: result.to_dict(), "state": state.to_dict()}
         self.record = replace(self.record, status="finished", results=results)
         self.record.write(self.path)
-        if not self.setup.config.output:
-            write_atomically(self.path.parent / BEST, self.best.read_bytes())
         self.observers.evaluation_finished(self.path, result.to_dict())
         self.observers.run_finished(self.path, self.record.to_dict())
-        self.close()
-
-    def close(self) -> None:
-        """End the trackers."""
-        for tracker in self.trackers:
-            tracker.finish()
-
-    def interrupted(self) -> None:
-        """Record that the run was stopped."""
-        if self.group.first:
-            self.record = replace(self.record, status="interrupted")
-            self.record.write(self.path)
-            self.close()
 
 
-def new_record(folder: Path, setup: Setup, group: Group, plugins: Plugins) -> RunRecord:
-    """Return the record of a run that starts now."""
-    config = setup.config
-    return RunRecord(
-        run_id=folder.name,
-        command=("asr-lab", *sys.argv[1:]),
-        model=config.model,
-        preset=config.preset,
-        changes=dict(config.changes),
-        config=to_dict(config),
-        seeds={"seed": config.seed},
-        digests=digests(setup),
-        environment={**environment(), **Observers(plugins).environment()},
-        execution={
-            "device": str(group.device),
-            "precision": config.precision,
-            "mode": "compiled" if config.train.compile else "eager",
-            "processes": group.size,
-        },
-    )
+def _claim_together(setup: Setup, group: Group) -> Path:
+    """Let the first process make the folder; all learn its name, or why there is none."""
+    claimed: object = ""
+    if group.first:
+        try:
+            claimed = str(claim_folder(setup.config))
+        except UserError as error:
+            claimed = error
+    claimed = group.gather(claimed)[0]
+    if isinstance(claimed, UserError):
+        raise claimed
+    return Path(str(claimed))
 
 
-def digests(setup: Setup) -> dict[str, str]:
-    """Return what must not change between the start of a run and its resumption."""
-    return {
-        "config": setup.config.model_config.digest(),
-        "index": setup.index.digest,
-        "plan": setup.plan.digest(),
-        "tokenizer": setup.tokenizer.digest,
-    }
-
-
-def _check_unchanged(record: RunRecord, setup: Setup) -> None:
-    for name, digest in digests(setup).items():
-        if record.digests.get(name) != digest:
-            raise UserError(
-                f"the {name} of this run has changed ({record.digests.get(name, 'none')[:8]} is "
-                f"recorded, {digest[:8]} found); restore its data or start a new run"
-            )
-
-
-def _claim(setup: Setup) -> Path:
-    """Make the folder of a new run. Raises UserError if the one asked for is taken."""
-    config = setup.config
-    if not config.output:
-        return _next_free(f"{setup.spec.name}-{Path(config.preset).stem}")
-    folder = Path(config.output)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not config.overwrite:
-            raise UserError(f"{folder} exists; choose another --output or say --overwrite")
-        if not (folder / RECORD).exists():
-            raise UserError(f"{folder} is not the folder of a run; choose another --output")
-        with writing(folder):
-            shutil.rmtree(folder)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _next_free(name: str) -> Path:
-    """Make `outputs/NAME-0001`, or the first number after the last."""
-    with writing(OUTPUTS):
-        OUTPUTS.mkdir(exist_ok=True)
-        numbers = [int(p.name[-4:]) for p in OUTPUTS.glob(f"{name}-[0-9][0-9][0-9][0-9]")]
-        number = max(numbers, default=0) + 1
-        while True:
-            folder = OUTPUTS / f"{name}-{number:04}"
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                number += 1
-            else:
-                return folder
-
-
-def _forget_after(metrics: Path, step: int) -> None:
-    """Drop the metrics of steps that will be done again."""
-    if not metrics.exists():
-        return
-    kept = [line for line in metrics.read_text().splitlines() if _step(line) <= step]
-    write_atomically(metrics, "".join(f"{line}\n" for line in kept))
+def _forget_after(path: Path, step: int) -> list[str]:
+    """Drop the lines about steps that will be done again; return the others."""
+    if not path.exists():
+        return []
+    kept = [line for line in path.read_text("utf-8").splitlines() if _step(line) <= step]
+    write_atomically(path, "".join(f"{line}\n" for line in kept))
+    return kept
 
 
 def _step(line: str) -> float:

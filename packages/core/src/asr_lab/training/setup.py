@@ -30,6 +30,8 @@ class EvaluationSet:
 
     label: str
     utterances: Sequence[Utterance]
+    typed: str = ""
+    """What to type to evaluate on it again; empty for utterances held out of the training data."""
     unusable: int = 0
     """Utterances that were left out because of their audio."""
 
@@ -37,6 +39,11 @@ class EvaluationSet:
     def hours(self) -> float:
         """Length of the audio."""
         return sum(utterance.duration for utterance in self.utterances) / 3600
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of what is said and where."""
+        return Index.build(self.utterances, lambda text: ()).digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +78,7 @@ class Setup:
         utterances = self.index.utterances
         hours = sum(utterance.duration for utterance in utterances) / 3600
         voices = {utterance.speaker for utterance in utterances} - {""}
-        spoken = f", {len(voices):,} voices" if voices else ""
+        spoken = f", {len(voices):,} {'voice' if len(voices) == 1 else 'voices'}" if voices else ""
         parts = [
             self.label,
             f"train {length(hours)} ({len(utterances):,} utterances{spoken})",
@@ -128,7 +135,7 @@ def prepare(config: RunConfig, plugins: Plugins) -> Setup:
         spec=spec,
         tokenizer=tokenizer,
         recipe=features,
-        label=" + ".join(one.label for one in resolved),
+        label=_label(config),
         index=index,
         sources=sources,
         plan=plan,
@@ -140,6 +147,13 @@ def prepare(config: RunConfig, plugins: Plugins) -> Setup:
         unusable=unusable,
         notes=tuple(notes),
     )
+
+
+def _label(config: RunConfig) -> str:
+    """Return the training data as they were typed, and how to get others if nothing was typed."""
+    default = RunConfig.__dataclass_fields__["data"].default
+    chosen = "data" in config.changes or config.data != default
+    return " + ".join(config.data) + ("" if chosen else " (embedded; --data names others)")
 
 
 def _plan_settings(config: RunConfig, tokenizer: Tokenizer) -> PlanSettings:
@@ -167,29 +181,31 @@ def _dev_set(
         return _evaluation_set(config, dev), loaded, []
     if "dev" in first.spec.splits and first.split != "dev":
         return _evaluation_set(config, replace(first, split="dev")), loaded, []
-    kept, held = _hold_out(config, loaded[0])
+    data = config.data_config
+    good, _ = usable(loaded[0], data.max_duration, config.on_bad_utterance)
+    kept, held = _hold_out(data.dev_fraction, loaded[0], good)
     note = f"{len(held)} training utterances held out as dev set; --dev-data names another"
-    label = f"{first.label} (held out)"
+    label = f"{first.typed} (held out)"
     return EvaluationSet(label=label, utterances=held), [kept, *loaded[1:]], [note]
 
 
 def _hold_out(
-    config: RunConfig, utterances: list[Utterance]
+    fraction: float, utterances: Sequence[Utterance], good: Sequence[Utterance]
 ) -> tuple[list[Utterance], list[Utterance]]:
-    """Split off utterances by a hash of their text, so that no sentence is on both sides."""
-    if len({utterance.text for utterance in utterances}) < 2:
+    """Split off some of the `good` ones by a hash of their text: no sentence is on both sides."""
+    of_text = Counter(utterance.text for utterance in good)
+    if len(of_text) < 2:
         raise UserError("one distinct sentence cannot be split; name a dev set with --dev-data")
-    wanted = round(config.data_config.dev_fraction * len(utterances))
-    wanted = min(max(1, wanted), HELD_OUT_MOST)
-    texts = sorted({u.text for u in utterances}, key=lambda text: derive_key(0, "dev", text))
-    of_text = Counter(utterance.text for utterance in utterances)
+    wanted = min(max(1, round(fraction * len(good))), HELD_OUT_MOST)
     chosen: set[str] = set()
-    for text in texts[:-1]:
-        if sum(of_text[one] for one in chosen) >= wanted:
-            break
-        chosen.add(text)
-    held = [utterance for utterance in utterances if utterance.text in chosen]
-    return [utterance for utterance in utterances if utterance.text not in chosen], held
+    count = 0
+    for text in sorted(of_text, key=lambda text: derive_key(0, "dev", text))[:-1]:
+        if count < wanted:
+            chosen.add(text)
+            count += of_text[text]
+    held = [utterance for utterance in good if utterance.text in chosen]
+    ids = {utterance.id for utterance in held}
+    return [utterance for utterance in utterances if utterance.id not in ids], held
 
 
 def _test_set(
@@ -209,7 +225,8 @@ def _test_set(
 def _evaluation_set(config: RunConfig, resolved: ResolvedDataset) -> EvaluationSet:
     most, policy = config.data_config.max_duration, config.on_bad_utterance
     utterances, unusable = usable(read_dataset(resolved), most, policy)
-    return EvaluationSet(label=resolved.label, utterances=utterances, unusable=len(unusable))
+    typed = resolved.typed
+    return EvaluationSet(label=typed, utterances=utterances, typed=typed, unusable=len(unusable))
 
 
 def _usable(
@@ -259,7 +276,7 @@ def _checker(
             tokens,
             min_duration=data.min_duration,
             max_duration=data.max_duration,
-            steps=model.steps(features.frames(samples)),
+            steps=model.steps(features.frames(samples)) if model.uses_ctc else None,
         )
 
     return check

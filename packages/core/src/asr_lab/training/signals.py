@@ -1,11 +1,23 @@
 """Signals that end a run early, but not before it is saved."""
 
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):  # noqa: N818 (no error: the run was asked to stop, and is saved)
+    """The run was asked to stop, and is saved."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        """Keep where to go on."""
+        self.folder, self.step = folder, step
+        command = shlex.join(["asr-lab", "resume", str(folder)])
+        super().__init__(f"step {step:,} is safe. Go on with: {command}")
 
 
 class StopRequest:

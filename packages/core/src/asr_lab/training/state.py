@@ -19,12 +19,14 @@ class TrainState:
     best_error_rate: float | None = None
     """Lowest word error rate on the dev set."""
     best_step: int = 0
+    evaluated_step: int = 0
+    """Step of the last evaluation on the dev set."""
     seconds: float = 0.0
     """Time spent, in all sessions of the run."""
     audio_seconds: float = 0.0
     """Audio trained on, repetitions counted."""
     bad_utterances: int = 0
-    """Utterances that turned out bad while training and were skipped."""
+    """Utterances that were left out or skipped because they are bad, each counted once."""
 
     def to_dict(self) -> dict[str, object]:
         """Return plain values."""

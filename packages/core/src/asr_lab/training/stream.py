@@ -26,6 +26,7 @@ class BatchStream:
                 f"--train.accumulate {setup.plan.micro_batches} is the number of micro-batches of "
                 f"a step; {group.size} processes need a multiple of {group.size}"
             )
+        self.dataset = setup.dataset()
         self._plans: dict[int, EpochPlan] = {}
 
     def plan(self, epoch: int) -> EpochPlan:
@@ -42,12 +43,13 @@ class BatchStream:
         """Yield this process's micro-batches of every step from where `state` stands now."""
         data = self.setup.config.data_config
         left = self.setup.steps - state.step
+        device = self.group.device
         loaded = load(
-            self.setup.dataset(),
+            self.dataset,
             self._requests(state.epoch, state.epoch_step, left),
-            workers=data.workers,
+            workers=0 if self.dataset.stays_in_memory(device) else data.workers,
             prefetch=data.prefetch,
-            pin=self.group.device.type == "cuda",
+            pin=device.type == "cuda",
         )
         for _ in range(left):
             yield [next(loaded) for _ in range(self.share)]

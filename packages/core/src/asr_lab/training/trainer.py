@@ -1,37 +1,38 @@
 """The trainer: from settings to a trained model, in a loop that reads like a page."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from asr_lab.data.audio_batch import AudioBatch
-from asr_lab.data.checks import bad_utterance
+from asr_lab.data.checks import bad_utterance, first_problem
+from asr_lab.data.loader import AudioDataset
 from asr_lab.evaluation.results import EvaluationResult
 from asr_lab.models.base import ASRModel
 from asr_lab.plugins import Plugins, installed_plugins
 from asr_lab.plugins.specs import load_target
+from asr_lab.reproducibility.record import RunRecord
 from asr_lab.reproducibility.seeding import scope
+from asr_lab.training.claiming import check_output
+from asr_lab.training.clock import process_seconds
 from asr_lab.training.config import RunConfig
 from asr_lab.training.display import Display, SilentDisplay
 from asr_lab.training.distributed import Group, process_group
-from asr_lab.training.evaluating import RunEvaluator
+from asr_lab.training.evaluating import RunEvaluator, merged, problems_of
 from asr_lab.training.learner import Learner, StepResult
+from asr_lab.training.recording import check_unchanged
 from asr_lab.training.run_folder import RunFolder
-from asr_lab.training.setup import Setup, prepare
-from asr_lab.training.signals import StopRequest, stop_request
+from asr_lab.training.setup import Setup, length, prepare
+from asr_lab.training.signals import Interrupted, StopRequest, stop_request
 from asr_lab.training.state import TrainState
 from asr_lab.training.stream import BatchStream
 from asr_lab.utils.errors import UserError
 
+__all__ = ["FitResult", "Interrupted", "Trainer", "build_learner"]
 
-class Interrupted(Exception):  # noqa: N818 (no error: the run was asked to stop, and is saved)
-    """The run was asked to stop, and is saved."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        """Keep where to go on."""
-        self.folder, self.step = folder, step
-        super().__init__(f"step {step:,} is safe. Go on with: asr-lab resume {folder}")
+QUICK_HOURS = 0.1
+"""Corpora up to this long are decoded without a word about it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,10 @@ class FitResult:
     result: EvaluationResult
     """Evaluation of that model on the test set, or on the dev set where there is none."""
     state: TrainState
+    seconds: float
+    """Wall time of this session, since the process was started where the system tells when."""
+    dataset: str
+    """What to type to evaluate on the same data again; empty where they were held out."""
 
 
 class Trainer:
@@ -55,6 +60,12 @@ class Trainer:
         """Take the settings of a run; with `resume`, the folder of the run to go on with."""
         self.config, self.resume = config, resume
         self.display = display or SilentDisplay()
+        self._began = time.monotonic() - process_seconds()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the process was started."""
+        return time.monotonic() - self._began
 
     def fit(self) -> FitResult:
         """Train, evaluate and save.
@@ -62,21 +73,45 @@ class Trainer:
         Raises UserError for what a user can mend, Interrupted after SIGINT or SIGTERM. Nothing is
         written before data, model and precision are known to work; what was learned is saved.
         """
+        if self.resume is None:
+            check_output(self.config)
+        before = RunRecord.read(self.resume).digests if self.resume else None
         plugins = installed_plugins()
         with process_group(self.config.device) as group, stop_request() as stop:
             setup = prepare(self.config, plugins)
+            if before is not None:
+                check_unchanged(before, setup)
             stream = BatchStream(setup, group)
             learner = build_learner(setup, group, plugins)
-            folder = RunFolder.open(setup, group, plugins, self.resume)
-            state = folder.restore(learner)
             evaluator = RunEvaluator(setup, learner, group)
-            with self.display.running(setup, learner, folder.path, state):
-                run = _Run(
-                    setup, stream, learner, evaluator, folder, state, group, stop, self.display
-                )
-                run.train()
-                result = run.evaluate_best()
-        return FitResult(folder=folder.path, best=folder.best, result=result, state=state)
+            self._decode([stream.dataset, *evaluator.datasets()], group)
+            if group.any(bool(stop))[0]:  # there is nothing to save yet
+                raise KeyboardInterrupt
+            folder = RunFolder.open(setup, group, plugins, self.resume)
+            with folder.recorded():
+                state = folder.restore(learner)
+                with self.display.running(setup, learner, folder.path, state):
+                    run = _Run(self, setup, stream, learner, evaluator, folder, state, group, stop)
+                    run.train()
+                    result = run.evaluate_best()
+        return FitResult(
+            folder=folder.path,
+            best=folder.best,
+            result=result,
+            state=state,
+            seconds=self.seconds,
+            dataset=(setup.test or setup.dev).typed,
+        )
+
+    def _decode(self, datasets: Sequence[AudioDataset], group: Group) -> None:
+        """Decode audio that stays in memory. Raises UserError for bad audio under `fail`."""
+        kept = [dataset for dataset in datasets if dataset.stays_in_memory(group.device)]
+        hours = sum(dataset.hours for dataset in kept)
+        if hours > QUICK_HOURS:
+            self.display.message(f"audio  decoding {length(hours)} to keep it in memory")
+        problems = merged(group.gather(merged([dataset.decode() for dataset in kept])))
+        if problems and self.config.on_bad_utterance == "fail":
+            raise UserError(first_problem(problems))
 
 
 def build_learner(setup: Setup, group: Group, plugins: Plugins) -> Learner:
@@ -92,6 +127,7 @@ def build_learner(setup: Setup, group: Group, plugins: Plugins) -> Learner:
 class _Run:
     """A run under way."""
 
+    trainer: Trainer
     setup: Setup
     stream: BatchStream
     learner: Learner
@@ -100,38 +136,54 @@ class _Run:
     state: TrainState
     group: Group
     stop: StopRequest
-    display: Display
     saved: float = 0.0
     """When the last checkpoint was written, on the monotonic clock."""
+
+    @property
+    def display(self) -> Display:
+        """What shows the run."""
+        return self.trainer.display
 
     def train(self) -> None:
         """Do the steps that are left."""
         clock = self.saved = time.monotonic()
+        if self.state.step and self._evaluation_due():  # a run that failed at its evaluation
+            self._evaluate_dev()
         for batches in self.stream.batches(self.state):
             self._check_audio(batches)
             result = self.learner.step(batches, self.state.step)
             self._check_finite(batches, result)
             self.stream.advance(self.state)
+            if self.folder.seconds_to_first_step is None:
+                self.folder.seconds_to_first_step = self.trainer.seconds
             now = time.monotonic()
             self.state.seconds, clock = self.state.seconds + now - clock, now
             self._report(batches, result)
             self._evaluate_and_save()
 
+    def _evaluation_due(self) -> bool:
+        step, last = self.state.step, self.setup.steps
+        every = self.setup.config.train.eval_every or -(-last // 10)
+        return self.state.evaluated_step != step and (step % every == 0 or step == last)
+
     def _evaluate_and_save(self) -> None:
         config, step, last = self.setup.config.train, self.state.step, self.setup.steps
-        eval_every = config.eval_every or -(-last // 10)
         late = time.monotonic() - self.saved > config.save_seconds
         stop, late = self.group.any(bool(self.stop), late)
-        evaluate = step % eval_every == 0 or step == last
+        evaluate = self._evaluation_due()
         if evaluate:
-            self._evaluate_dev()
-        if stop or late or step == last or step % (config.save_every or eval_every) == 0:
+            try:
+                self._evaluate_dev()
+            except UserError:
+                self.folder.save(self.learner, self.state)
+                raise
+        due = step % config.save_every == 0 if config.save_every else evaluate
+        if stop or late or due or step == last:
             if stop:
                 self.display.message("saving …")
             self.folder.save(self.learner, self.state)
             self.saved = time.monotonic()
         if stop and step < last:
-            self.folder.interrupted()
             raise Interrupted(self.folder.path, step)
 
     def _evaluate_dev(self) -> None:
@@ -142,6 +194,7 @@ class _Run:
             if best is None or rate <= best:
                 self.state.best_error_rate, self.state.best_step = rate, self.state.step
                 self.folder.write_best(self.learner, self.state, result)
+        self.state.evaluated_step = self.state.step
         self.folder.log_evaluation(self.state, result)
         self.display.evaluated(self.state, result)
 
@@ -175,33 +228,23 @@ class _Run:
             return
         self.folder.save(self.learner, self.state)
         names = ", ".join(name for batch in batches for name in batch.utterance_ids[:3])
+        count = self.state.skipped
         raise UserError(
-            f"loss or gradient of {self.state.skipped} steps in a row was not finite; the state "
-            f"before step {self.state.step + 1} is saved in {self.folder.path}; its utterances "
-            f"are {names}, …; try a lower --train.lr or --precision fp32"
+            f"loss or gradient was not finite in {count} {'step' if count == 1 else 'steps'} in a "
+            f"row; the state before step {self.state.step + 1} is saved in {self.folder.path}; its "
+            f"utterances are {names}, …; try a lower --train.lr or --precision fp32"
         )
 
     def _check_audio(self, batches: Sequence[AudioBatch]) -> None:
         """Apply the policy for utterances whose audio cannot be used."""
-        found = _problems(batches)
+        found = problems_of(batches)
         if not self.group.any(bool(found))[0]:
             return
-        everywhere = self.group.gather(found)
-        found = {n: str(p) for one in everywhere if isinstance(one, dict) for n, p in one.items()}
+        found = merged(self.group.gather(found))
         if self.setup.config.on_bad_utterance == "skip":
-            self.state.bad_utterances += len(found)
             self.folder.log_bad_utterances(self.state, found)
             return
         self.folder.save(self.learner, self.state)
         name, problem = next(iter(found.items()))
         saved = f"step {self.state.step} is saved in {self.folder.path}"
         raise UserError(f"{bad_utterance(name, problem, len(found) - 1)}; {saved}")
-
-
-def _problems(batches: Sequence[AudioBatch]) -> Mapping[str, str]:
-    return {
-        name: problem
-        for batch in batches
-        for name, problem in zip(batch.utterance_ids, batch.problems, strict=True)
-        if problem
-    }

@@ -29,6 +29,11 @@ class ModelConfig:
         """Id of the blank: always the one after the last token."""
         return self.vocab
 
+    @property
+    def uses_ctc(self) -> bool:
+        """True if a loss is CTC, which needs an encoder step for every token of a transcript."""
+        return True
+
     def steps(self, frames: int) -> int:
         """Return the exact number of encoder steps for a number of feature frames."""
         raise NotImplementedError(f"{type(self).__name__} must say how it shortens its input")

@@ -1,0 +1,75 @@
+"""What `run.json` says of a run when it starts, and what must be the same when it goes on."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from asr_lab.plugins import Plugins
+from asr_lab.plugins.observers import Observers
+from asr_lab.reproducibility.environment import environment
+from asr_lab.reproducibility.record import RunRecord
+from asr_lab.training.config_io import to_dict
+from asr_lab.training.distributed import Group
+from asr_lab.training.setup import Setup
+from asr_lab.utils.errors import UserError
+
+MEANING = {
+    "index": "training data",
+    "dev": "dev set",
+    "test": "test set",
+    "tokenizer": "tokenizer",
+    "config": "model configuration",
+    "plan": "order of the batches",
+}
+"""What the digests of a run cover, those that explain the others first."""
+
+
+def new_record(folder: Path, setup: Setup, group: Group, plugins: Plugins) -> RunRecord:
+    """Return the record of a run that starts now."""
+    config = setup.config
+    return RunRecord(
+        run_id=folder.name,
+        command=("asr-lab", *sys.argv[1:]),
+        model=config.model,
+        preset=config.preset,
+        changes=dict(config.changes),
+        config=to_dict(config),
+        seeds={"seed": config.seed},
+        digests=digests(setup),
+        environment=environment_with_plugins(plugins),
+        execution={
+            "device": str(group.device),
+            "precision": config.precision,
+            "mode": "compiled" if config.train.compile else "eager",
+            "processes": group.size,
+        },
+    )
+
+
+def environment_with_plugins(plugins: Plugins) -> dict[str, str]:
+    """Return the facts about this machine, those of plugins included."""
+    return {**environment(), **Observers(plugins).environment()}
+
+
+def digests(setup: Setup) -> dict[str, str]:
+    """Return what must not change between the start of a run and its resumption."""
+    found = {
+        "index": setup.index.digest,
+        "dev": setup.dev.digest,
+        "tokenizer": setup.tokenizer.digest,
+        "config": setup.config.model_config.digest(),
+        "plan": setup.plan.digest(),
+    }
+    return {**found, "test": setup.test.digest} if setup.test else found
+
+
+def check_unchanged(recorded: Mapping[str, str], setup: Setup) -> None:
+    """Raise UserError, naming what has changed, if a run cannot go on as it began."""
+    found = digests(setup)
+    for name, meaning in MEANING.items():
+        before, now = recorded.get(name, "none"), found.get(name, "none")
+        if before != now:
+            raise UserError(
+                f"the {meaning} of this run has changed ({before[:8]} is recorded, {now[:8]} "
+                "found); put back what it was or start a new run"
+            )

@@ -1,0 +1,1 @@
+"""Plugin of the trainer's tests: a model in miniature, and ways to disturb a run."""
