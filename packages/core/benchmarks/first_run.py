@@ -68,7 +68,8 @@ def main() -> None:
         environment.pop("VIRTUAL_ENV", None)
         for name in names:
             steps[name], printed = run(name, clone, environment)
-            log.append(f"$ {' '.join(COMMANDS[name])}\n{printed}".replace(folder, ""))
+            printed = printed.replace(folder, "").replace(sys.base_prefix, "")
+            log.append(f"$ {' '.join(COMMANDS[name])}\n{printed}")
         summary = json.loads((clone / "outputs/conformer-tiny-0001/run.json").read_text())
     result = {
         "command": " ".join(["python packages/core/benchmarks/first_run.py", *sys.argv[1:]]),

@@ -29,6 +29,8 @@ DTYPES = [
     getattr(torch, name)
     for name in "bool uint8 uint16 int8 int16 int32 int64 float16 bfloat16 float32 float64 "
     "complex64 complex128 float8_e4m3fn float8_e5m2".split()
+    # torch.save of 2.5 has no storage class for uint16.
+    if not (name == "uint16" and torch.__version__.startswith("2.5."))
 ]
 
 
