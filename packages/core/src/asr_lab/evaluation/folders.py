@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from asr_lab.utils.errors import UserError
-from asr_lab.utils.files import writing
+from asr_lab.utils.files import is_taken, make_numbered, writing
 
 RESULT, HYPOTHESES = "result.json", "hypotheses.jsonl"
 
@@ -16,15 +16,15 @@ def output_folder(output: str, overwrite: bool, checkpoint: Path, label: str) ->
     place that cannot be written is told before the work; an old one is left for `cleared`.
     """
     if not output:
-        return _next_free(checkpoint.parent, f"evaluate-{label.replace('/', '-')}")
+        return make_numbered(checkpoint.parent, f"evaluate-{label.replace('/', '-')}")
     folder = Path(output)
+    if is_taken(folder):
+        if not overwrite:
+            raise UserError(f"{folder} exists; choose another --output or say --overwrite")
+        if not (folder / RESULT).is_file():
+            raise UserError(f"{folder} holds no evaluation; choose another --output")
+        return folder
     with writing(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            if not overwrite:
-                raise UserError(f"{folder} exists; choose another --output or say --overwrite")
-            if not (folder / RESULT).is_file():
-                raise UserError(f"{folder} holds no evaluation; choose another --output")
-            return folder
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -36,16 +36,3 @@ def cleared(folder: Path) -> Path:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _next_free(parent: Path, name: str) -> Path:
-    number = 1
-    with writing(parent / name):
-        while True:
-            folder = parent / f"{name}-{number:04}"
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                number += 1
-            else:
-                return folder

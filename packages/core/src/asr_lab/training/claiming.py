@@ -6,7 +6,7 @@ from pathlib import Path
 from asr_lab.reproducibility.record import RECORD
 from asr_lab.training.config import RunConfig
 from asr_lab.utils.errors import UserError
-from asr_lab.utils.files import writing
+from asr_lab.utils.files import is_taken, make_numbered, writing
 
 OUTPUTS = Path("outputs")
 
@@ -14,7 +14,7 @@ OUTPUTS = Path("outputs")
 def check_output(config: RunConfig) -> None:
     """Raise UserError if the folder that was asked for is taken; nothing is changed."""
     folder = Path(config.output)
-    if not config.output or not _taken(folder):
+    if not config.output or not is_taken(folder):
         return
     if not config.overwrite:
         raise UserError(f"{folder} exists; choose another --output or say --overwrite")
@@ -32,16 +32,10 @@ def claim_folder(config: RunConfig) -> Path:
         return _next_free(f"{config.model.rpartition('/')[2]}-{Path(config.preset).stem}")
     folder = Path(config.output)
     with writing(folder):
-        if _taken(folder):
+        if is_taken(folder):
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _taken(folder: Path) -> bool:
-    """Return True unless the folder can be made, or is there and empty."""
-    with writing(folder):
-        return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
 def _next_free(name: str) -> Path:
@@ -49,12 +43,4 @@ def _next_free(name: str) -> Path:
     with writing(OUTPUTS / name):
         OUTPUTS.mkdir(exist_ok=True)
         numbers = [int(p.name[-4:]) for p in OUTPUTS.glob(f"{name}-[0-9][0-9][0-9][0-9]")]
-        number = max(numbers, default=0) + 1
-        while True:
-            folder = OUTPUTS / f"{name}-{number:04}"
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                number += 1
-            else:
-                return folder
+    return make_numbered(OUTPUTS, name, max(numbers, default=0) + 1)

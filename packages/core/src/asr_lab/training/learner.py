@@ -114,8 +114,8 @@ class Learner:
     def _counts(self, batches: Sequence[AudioBatch]) -> dict[str, int]:
         """Count what the losses sum over, in the whole step and on all devices."""
         total: dict[str, int] = {}
+        model = self.unwrapped
         for batch in batches:
-            model = self.unwrapped
             for name, count in model.loss_counts(lengths_only(batch, self.recipe)).items():
                 total[name] = total.get(name, 0) + count
         return self.group.sum_counts(total)

@@ -100,3 +100,25 @@ def append_line(path: Path, line: str, *, durable: bool = False) -> None:
             raise OSError(f"{written} of {len(content)} bytes fitted")
         if durable:
             os.fsync(file.fileno())
+
+
+def is_taken(folder: Path) -> bool:
+    """Return True unless the folder can be made, or is there and empty."""
+    with writing(folder):
+        return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
+def make_numbered(parent: Path, name: str, number: int = 1) -> Path:
+    """Make `parent/NAME-0001`, or the first free number from `number` on, and return it.
+
+    Two that ask at the same time get different folders. Raises CannotWriteError.
+    """
+    with writing(parent / name):
+        while True:
+            folder = parent / f"{name}-{number:04}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return folder
