@@ -84,11 +84,16 @@ class PrecisionManager:
     def _switches(self) -> Iterator[None]:
         before = torch.get_float32_matmul_precision()
         convolutions = _convolutions("tf32" if self.matmul == "high" else "ieee")
+        # cuDNN's attention plans anew for every shape, and hardly two batches of speech share one:
+        # that took six times as long as all of the rest of a step of a Whisper-shaped model.
+        attention = torch.backends.cuda.cudnn_sdp_enabled()
+        torch.backends.cuda.enable_cudnn_sdp(False)
         torch.set_float32_matmul_precision(self.matmul)
         try:
             yield
         finally:
             torch.set_float32_matmul_precision(before)
+            torch.backends.cuda.enable_cudnn_sdp(attention)
             _convolutions(convolutions)
 
 
