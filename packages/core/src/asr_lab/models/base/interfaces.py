@@ -39,24 +39,39 @@ class CTCDecoder(Decoder, ABC):
 
 
 class TransducerDecoder(Decoder, ABC):
-    """Scores tokens given an encoder step and the tokens emitted before."""
+    """Scores tokens given an encoder step and the tokens emitted before.
 
+    A prediction network and a joint network (Graves 2012, arXiv 1211.3711). Both sides are brought
+    to the joint's width once, by `project` and `predict`; `joint` combines every pair.
+    """
+
+    blank_id: int
+    """Index of the blank's score; as a token, it stands for the start of an utterance."""
     durations: tuple[int, ...] = ()
     """Durations in encoder steps that a token-and-duration transducer predicts; empty for RNN-T."""
 
     @abstractmethod
+    def project(
+        self, encoder_steps: Float[Tensor, "batch steps dim"]
+    ) -> Float[Tensor, "batch steps hidden"]:
+        """Return the encoder's part of the joint, before its activation."""
+
+    @abstractmethod
     def predict(
         self, tokens: Int[Tensor, "batch tokens"], state: State
-    ) -> tuple[Float[Tensor, "batch tokens dim"], State]:
-        """Run the prediction network over `tokens`, starting from `state` (None at the start)."""
+    ) -> tuple[Float[Tensor, "batch tokens hidden"], State]:
+        """Return the prediction network's part of the joint after each token, and the new state.
+
+        `state` is None at the start, where the first token is `blank_id`.
+        """
 
     @abstractmethod
     def joint(
         self,
-        encoder_steps: Float[Tensor, "batch steps dim"],
-        predictor_steps: Float[Tensor, "batch tokens hidden"],
+        projected: Float[Tensor, "batch steps hidden"],
+        predicted: Float[Tensor, "batch tokens hidden"],
     ) -> Float[Tensor, "batch steps tokens scores"]:
-        """Return logits over vocab + 1 entries (and the durations) for every pair."""
+        """Return FP32 logits of every pair: vocab + 1 entries, then one for each duration."""
 
 
 class AttentionDecoder(Decoder, ABC):
