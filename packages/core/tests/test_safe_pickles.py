@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asr_lab.checkpoints.pickles import Machine, PickleError
@@ -44,6 +44,7 @@ def test_pickles_of_plain_values_are_read_as_python_reads_them(
 
 
 @given(st.binary(max_size=60))
+@example(b"P\\\x00\n")
 @settings(max_examples=300)
 def test_any_bytes_are_read_or_refused(program: bytes) -> None:
     try:

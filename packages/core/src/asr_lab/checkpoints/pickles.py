@@ -6,6 +6,7 @@ the size of the pickle: nothing is allocated because a number in it says so.
 """
 
 import pickletools
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -65,8 +66,11 @@ class Machine:
         Raises PickleError, and ForbiddenGlobalError naming the global that was refused.
         """
         try:
-            for name, argument in _instructions(data):
-                self.execute(name, argument)
+            with warnings.catch_warnings():
+                # Escapes in old text instructions that Python means to drop one day.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                for name, argument in _instructions(data):
+                    self.execute(name, argument)
             result = self.stack.pop()
         except (IndexError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, PickleError):
