@@ -39,7 +39,7 @@ class DataConfig:
     """SpecAugment: largest width of a time mask, as a fraction of the utterance."""
     dev_fraction: float = 0.02
     """Part of the training utterances held out where the data set has no dev split."""
-    cache_hours: float = 4.0
+    cache_hours: float = 20.0
     """Corpora up to this many hours are decoded once and kept in memory (0.12 GB an hour)."""
     workers: int = 2
     """Loader processes; the result does not depend on it. None are used on the CPU for a corpus
