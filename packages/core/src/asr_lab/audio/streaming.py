@@ -28,7 +28,7 @@ def audio_samples(path: str | Path, sample_rate: int) -> int:
 
 
 def read_blocks(path: str | Path, sample_rate: int) -> Iterator[Int16[np.ndarray, " samples"]]:
-    """Yield the samples of `read_audio`, some seconds at a time.
+    """Yield the samples of `read_audio`, but for rounding, some seconds at a time.
 
     Raises AudioError, naming the file, at the block that cannot be read or used.
     """
@@ -82,7 +82,7 @@ def _decoded(file: soundfile.SoundFile, dtype: str) -> Iterator[np.ndarray]:
 def _resampled(
     blocks: Iterator[Float32[np.ndarray, " samples"]], source_rate: int, target_rate: int
 ) -> Iterator[Float32[np.ndarray, " resampled"]]:
-    """Resample block by block to what the whole would be, to the bit."""
+    """Resample block by block to what the whole would be."""
     if source_rate == target_rate:
         yield from blocks
         return

@@ -1,5 +1,6 @@
 """Transcribe recordings of any length: cut into windows, recognised in batches, joined again."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -111,14 +112,14 @@ class Transcriber:
         """
         with ThreadPoolExecutor(THREADS) as pool:
             recordings = list(pool.map(self._recording, map(str, paths)))
-        total = sum(self._work(one) for one in recordings)
+        total = math.fsum(self._work(one) for one in recordings)
         done = 0.0
         progress(done, total)
         for group in self._pools(recordings):
             waiting = list(group)
             for batch in _ahead(self._batches(sorted(group, key=self._longest))):
                 self._hear(batch)
-                done += sum(self._share(piece) for piece in batch)
+                done += math.fsum(self._share(piece) for piece in batch)
                 progress(done, total)
                 while waiting and waiting[0].done:
                     yield self._transcript(waiting.pop(0))
