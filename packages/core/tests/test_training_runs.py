@@ -266,8 +266,9 @@ def test_the_embedded_data_set_is_the_default_and_is_named(
     assert capsys.readouterr().out.splitlines()[1].startswith("data   spoken/en*2 · train 1.")
 
 
-def test_the_last_line_is_a_command_that_works(
+def test_the_last_lines_are_commands_that_work(
     train: Train,
+    corpus: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -276,11 +277,16 @@ def test_the_last_line_is_a_command_that_works(
     assert train("--train.steps 1") == 0
     told = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in told] == [
-        *("probe/probe", "data", "plan", "step", "done", "test", "files", "next")
+        *("probe/probe", "data", "plan", "step", "done", "test", "files", "next", "asr-lab")
     ]
     assert re.fullmatch(r"done in (\d+:)?\d+:\d\d", told[4])
-    name, *rest = shlex.split(told[-1])[1:]
-    assert name == "asr-lab"
+    name, *words = shlex.split(told[-2].replace("FILE", str(corpus / "test/utterance-0000.wav")))[
+        1:
+    ]
+    assert (name, words[0]) == ("asr-lab", "transcribe")
+    assert main([*words, "--device", "cpu"]) == 0
+    name, *rest = shlex.split(told[-1])
+    assert (name, rest[0]) == ("asr-lab", "evaluate")
     assert main([*rest, "--workers", "0", "--device", "cpu"]) == 0
     assert "(5 utterances, normaliser " in capsys.readouterr().out
     assert (tmp_path / "outputs" / "probe-tiny-0001" / "evaluate-manifest-all-0001").is_dir()

@@ -61,13 +61,13 @@ def read_audio(source: AudioLocation, sample_rate: int) -> Int16[np.ndarray, " s
     Raises AudioError, naming the file, where it is missing, empty, cut off, damaged, not audio,
     not finite, or shorter than the part that is asked for.
     """
-    with _opened(source.path, source.offset, source.size) as file:
+    with opened(source.path, source.offset, source.size) as file:
         start, frames = _part(file, source)
-        if file.samplerate == sample_rate and file.channels == 1 and file.subtype == "PCM_16":
+        if is_exact(file, sample_rate):
             return _decoded(file, start, frames, "int16")[:, 0]
         decoded = _decoded(file, start, frames, "float32")
-        samples = _mono(file, decoded)
-        return _to_int16(_resampled(samples, file.samplerate, sample_rate))
+        samples = mono(file, decoded)
+        return to_int16(_resampled(samples, file.samplerate, sample_rate))
 
 
 def audio_duration(path: str | Path, offset: int = 0, size: int = 0) -> float:
@@ -76,12 +76,12 @@ def audio_duration(path: str | Path, offset: int = 0, size: int = 0) -> float:
     Raises AudioError where the file is missing, not audio, empty, or shorter than its header says
     as far as that shows without decoding.
     """
-    with _opened(str(path), offset, size) as file:
-        return float(_frames(file) / file.samplerate)
+    with opened(str(path), offset, size) as file:
+        return float(header_frames(file) / file.samplerate)
 
 
 @contextmanager
-def _opened(path: str, offset: int, size: int) -> Iterator[soundfile.SoundFile]:
+def opened(path: str, offset: int, size: int) -> Iterator[soundfile.SoundFile]:
     """Open a file or a part of a shard; turn what goes wrong with it into AudioError."""
     try:
         content = _shard_bytes(path, offset, size) if size else path
@@ -107,7 +107,7 @@ def _reason(path: str, error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror.lower()}); check the path"
     if not Path(path).exists():
-        return "is not there; check the path in the manifest"
+        return "is not there; check the path"
     if Path(path).is_dir():
         return "is a folder; name the file"
     if Path(path).stat().st_size == 0:
@@ -130,19 +130,19 @@ def _shard_bytes(path: str, offset: int, size: int) -> bytes:
     return content
 
 
-def _frames(file: soundfile.SoundFile) -> int:
+def header_frames(file: soundfile.SoundFile) -> int:
     """Return the number of frames by the header; refuse none, and a header that does not say."""
     frames: int = file.frames
     if frames > UNKNOWN_FRAMES:
         raise AudioError("has a header that does not say how long it is; encode it again")
     if frames == 0:
-        raise AudioError("holds no samples; remove it from the manifest")
+        raise AudioError("holds no samples; leave it out")
     return frames
 
 
 def _part(file: soundfile.SoundFile, source: AudioLocation) -> tuple[int, int]:
     """Return the first frame that is wanted and how many."""
-    rate, total = file.samplerate, _frames(file)
+    rate, total = file.samplerate, header_frames(file)
     start = round(source.start * rate)
     wanted = total - start if source.duration is None else round(source.duration * rate)
     end = min(start + wanted, total)
@@ -160,15 +160,28 @@ def _decoded(file: soundfile.SoundFile, start: int, frames: int, dtype: str) -> 
     skipped = start if file.subtype == "OPUS" or file.format == "MP3" else 0
     file.seek(start - skipped)
     decoded: np.ndarray = file.read(skipped + frames, dtype=dtype, always_2d=True)
-    missing = skipped + frames - len(decoded)
-    if missing > (MP3_SLACK if file.format == "MP3" else 0) or missing >= frames:
-        raise AudioError(
-            f"is cut off: {len(decoded)} of {skipped + frames} samples are there; get it again"
-        )
+    if len(decoded) <= skipped:
+        raise _cut_off(len(decoded), skipped + frames)
+    refuse_cut(file, len(decoded), skipped + frames)
     return decoded[skipped:]
 
 
-def _mono(
+def refuse_cut(file: soundfile.SoundFile, found: int, expected: int) -> None:
+    """Raise AudioError where fewer frames are there than the header says."""
+    if expected - found > (MP3_SLACK if file.format == "MP3" else 0) or not found:
+        raise _cut_off(found, expected)
+
+
+def _cut_off(found: int, expected: int) -> AudioError:
+    return AudioError(f"is cut off: {found} of {expected} samples are there; get it again")
+
+
+def is_exact(file: soundfile.SoundFile, sample_rate: int) -> bool:
+    """Return True for audio that needs no conversion: 16 bits, one channel, the wanted rate."""
+    return bool(file.samplerate == sample_rate and file.channels == 1 and file.subtype == "PCM_16")
+
+
+def mono(
     file: soundfile.SoundFile, decoded: Float32[np.ndarray, "samples channels"]
 ) -> Float32[np.ndarray, " samples"]:
     """Average the channels; refuse what is not a signal between -1 and 1."""
@@ -194,7 +207,7 @@ def _resampled(
     return np.pad(found, (0, wanted - len(found)))
 
 
-def _to_int16(samples: Float32[np.ndarray, " samples"]) -> Int16[np.ndarray, " samples"]:
+def to_int16(samples: Float32[np.ndarray, " samples"]) -> Int16[np.ndarray, " samples"]:
     """Round to 16 bits; what lies outside their range becomes their largest value."""
     whole: np.ndarray = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
     return whole

@@ -1,9 +1,13 @@
 """What the loader hands over: samples and tokens of a few utterances, before any features."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from jaxtyping import Bool, Float32, Int16, Int64
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,3 +36,23 @@ class AudioBatch:
     def __len__(self) -> int:
         """Return the number of utterances, valid or not."""
         return len(self.utterance_ids)
+
+    @classmethod
+    def untranscribed(
+        cls, audio: Sequence[Int16[np.ndarray, " _"]], language: str = ""
+    ) -> "AudioBatch":
+        """Return audio of which nobody knows what is said in it."""
+        count = len(audio)
+        return cls(
+            utterance_ids=tuple(map(str, range(count))),
+            samples=pad_sequence([torch.tensor(row) for row in audio], batch_first=True),
+            lengths=torch.tensor([len(row) for row in audio]),
+            tokens=torch.zeros(count, 0, dtype=torch.int64),
+            token_lengths=torch.zeros(count, dtype=torch.int64),
+            keys=torch.zeros(count, dtype=torch.int64),
+            speeds=torch.ones(count),
+            valid=torch.ones(count, dtype=torch.bool),
+            problems=("",) * count,
+            language=(language,) * count,
+            texts=("",) * count,
+        )

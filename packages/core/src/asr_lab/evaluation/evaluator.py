@@ -1,22 +1,14 @@
 """Recognise a data set and score it."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-import torch
-
-from asr_lab.audio.recipes import FeatureRecipe
 from asr_lab.data.audio_batch import AudioBatch
-from asr_lab.data.features import to_batch
 from asr_lab.evaluation.normalizers import BASIC, Normalizer
+from asr_lab.evaluation.recogniser import Recogniser
 from asr_lab.evaluation.results import EvaluationResult, ScoredUtterance, summarise
-from asr_lab.models.base.config import ModelConfig
-from asr_lab.models.base.model import ASRModel
-from asr_lab.models.base.options import DecodingOptions
 from asr_lab.models.base.outputs import Hypothesis
-from asr_lab.tokenizers.base import Tokenizer
 from asr_lab.utils.metrics import character_errors, word_errors
 
 
@@ -31,18 +23,10 @@ class Recognised:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluator:
+class Evaluator(Recogniser):
     """Everything that turns audio into scored text."""
 
-    model: ASRModel[ModelConfig]
-    """On `device` already; put into eval mode for the time of an evaluation."""
-    tokenizer: Tokenizer
-    recipe: FeatureRecipe
     normalizer: Normalizer = BASIC
-    decoding: DecodingOptions = DecodingOptions()
-    device: torch.device = torch.device("cpu")
-    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
-    """What spans model and search, such as a precision manager's `autocast`."""
 
     def evaluate(
         self,
@@ -74,13 +58,13 @@ class Evaluator:
         """Recognise all batches and score each utterance; those with a problem are counted only."""
         utterances: list[ScoredUtterance] = []
         skipped, decode_seconds, started = 0, 0.0, time.perf_counter()
-        with _eval_mode(self.model), torch.inference_mode():
+        with self.working():
             for batch in batches:
                 skipped += sum(map(bool, batch.problems))
                 if not bool(batch.valid.any()):
                     continue
                 before = time.perf_counter()
-                hypotheses = self._hypotheses(batch)
+                hypotheses = self.hypotheses(batch)
                 decode_seconds += time.perf_counter() - before
                 utterances += self._score(batch, hypotheses, speakers or {})
         return Recognised(
@@ -89,14 +73,6 @@ class Evaluator:
             decode_seconds=decode_seconds,
             wall_seconds=time.perf_counter() - started,
         )
-
-    def _hypotheses(self, batch: AudioBatch) -> list[Hypothesis]:
-        """Compute features, run the model and search; hypotheses are on the CPU, so all is done."""
-        features = to_batch(batch, self.recipe, self.device)
-        with self.autocast():
-            hypotheses = self.model.transcribe(features, self.decoding)
-        assert len(hypotheses) == len(batch), "a model returns one hypothesis per utterance"
-        return hypotheses
 
     def _score(
         self, batch: AudioBatch, hypotheses: list[Hypothesis], speakers: Mapping[str, str]
@@ -120,15 +96,3 @@ class Evaluator:
                 score=hypothesis.score,
                 speaker=speakers.get(batch.utterance_ids[index], ""),
             )
-
-
-@contextmanager
-def _eval_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Switch dropout and the like off inside the block, and every module back afterwards."""
-    before = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training

@@ -42,3 +42,40 @@ class EvaluateOptions:
                 raise ValueError(f"{name.replace('_', '-')} must be above 0")
         if self.workers < 0:
             raise ValueError(f"workers must be 0 or more; got {self.workers}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscribeOptions:
+    """What is transcribed, by what, and how that is written down."""
+
+    files: tuple[str, ...] = field(metadata={"positional": True})
+    """Audio files, and folders of them with the folders below; any kind that libsndfile reads."""
+    checkpoint: str
+    """Portable model such as outputs/best.pt, or the folder of a run."""
+    format: Literal["txt", "json", "srt", "vtt", "ctm"] = "txt"
+    """Plain text (of several files `path<TAB>text`), JSON Lines, subtitles, or NIST's CTM."""
+    output: str = ""
+    """File, or folder for a file for each recording; a folder is one that exists, or whose name
+    ends with / or has no ending. Empty for the terminal."""
+    overwrite: bool = False
+    """Replace files that exist."""
+    decoding: DecodingOptions = field(default_factory=DecodingOptions)
+    """How scores become text."""
+    chunk_seconds: float = 30.0
+    """Longest audio that is recognised at once; longer files are cut into overlapping chunks whose
+    texts are joined. Models trained on short utterances may want less."""
+    batch_seconds: float = 120.0
+    """Seconds of audio in a batch, padding counted; the result does not depend on it."""
+    precision: str = "fp32"
+    """Numeric precision, by name."""
+    device: str = ""
+    """`cpu`, `cuda` or `cuda:N`; empty for the GPU if there is a usable one."""
+    on_bad_utterance: Literal["fail", "skip"] = "skip"
+    """What to do with a file that cannot be used: `skip` transcribes the others, names it and
+    exits with status 1 at the end; `fail` stops at once with status 2 and writes nothing."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no chunk or batch."""
+        for name, least in (("chunk_seconds", 1), ("batch_seconds", 0.1)):
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name.replace('_', '-')} must be {least:g} or more")

@@ -1,14 +1,10 @@
 """`asr-lab evaluate` behind its flags: recognise a data set and tell how well that went."""
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from asr_lab.audio.recipes import recipe
-from asr_lab.checkpoints import PortableModel, build_model, read_portable, version_note
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.checks import usable
 from asr_lab.data.loader import Request, evaluation_dataset, load, refuse_bad
@@ -18,30 +14,16 @@ from asr_lab.data.utterance import Utterance
 from asr_lab.evaluation.evaluator import Evaluator
 from asr_lab.evaluation.folders import HYPOTHESES, RESULT, cleared, output_folder
 from asr_lab.evaluation.options import EvaluateOptions
+from asr_lab.evaluation.recogniser import Loaded, load_checkpoint
 from asr_lab.evaluation.results import EvaluationResult
-from asr_lab.models.base import ASRModel, ModelConfig
-from asr_lab.plugins import Plugins, installed_plugins
+from asr_lab.plugins import installed_plugins
 from asr_lab.plugins.observers import Observers
-from asr_lab.precision import get_precision_manager
-from asr_lab.precision.devices import choose_device
-from asr_lab.tokenizers import Tokenizer
 from asr_lab.utils.files import write_atomically
 
-BEST = "best.pt"
 SHOWN_WORST = 3
 """Utterances with most errors that are printed; the result holds more."""
 MOST_UTTERANCES = 256
 """Most utterances in a batch."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A checkpoint, ready to recognise."""
-
-    path: Path
-    portable: PortableModel
-    model: ASRModel[ModelConfig]
-    tokenizer: Tokenizer
 
 
 def evaluate(options: EvaluateOptions) -> int:
@@ -69,16 +51,6 @@ def evaluate(options: EvaluateOptions) -> int:
     return 0
 
 
-def load_checkpoint(path: Path, plugins: Plugins) -> Loaded:
-    """Load `best.pt`, given itself or the folder of its run; other versions are noted on stderr."""
-    file = path / BEST if path.is_dir() else path
-    portable = read_portable(file)
-    model, tokenizer = build_model(portable, "cpu", plugins)
-    if note := version_note(portable, plugins):
-        print(f"asr-lab: {note}", file=sys.stderr)
-    return Loaded(file, portable, model, tokenizer)
-
-
 def recognise(
     options: EvaluateOptions,
     loaded: Loaded,
@@ -87,23 +59,10 @@ def recognise(
     unusable: int,
 ) -> EvaluationResult:
     """Recognise and score utterances as the options say."""
-    device = choose_device(options.device)
-    precision = get_precision_manager(options.precision, device)
-    precision.prepare(loaded.model)
-    config = loaded.model.config
-    evaluator = Evaluator(
-        model=loaded.model.to(device),
-        tokenizer=loaded.tokenizer,
-        recipe=recipe(config.features, config.mels, config.sample_rate),
-        decoding=options.decoding,
-        device=device,
-        autocast=precision.autocast,
-    )
-    loaded.model.decoder(options.decoding)  # a decoder that is not there is told before the work
+    evaluator = Evaluator.of(loaded, options.decoding, options.precision, options.device)
     speakers = {utterance.id: utterance.speaker for utterance in utterances}
-    with precision.step():
-        found = batches(options, utterances, config.sample_rate)
-        return evaluator.evaluate(found, label, speakers, unusable)
+    found = batches(options, utterances, evaluator.recipe.sample_rate)
+    return evaluator.evaluate(found, label, speakers, unusable)
 
 
 def batches(

@@ -125,6 +125,11 @@ COMMANDS = (
         summary="measure the error rate of a checkpoint",
         run="asr_lab.cli.evaluate:run",
     ),
+    CommandSpec(
+        name="transcribe",
+        summary="write down what is said in audio files",
+        run="asr_lab.cli.transcribe:run",
+    ),
     CommandSpec(name="models", summary="list models and presets", run="asr_lab.cli.models:run"),
     CommandSpec(name="datasets", summary="list data sets", run="asr_lab.cli.datasets:run"),
     CommandSpec(

@@ -93,7 +93,8 @@ def _lines(result: FitResult) -> list[str]:
         *lines,
         f"{kind:6} {result.result.summary()}",
         f"files  {result.best}, run.json, {kind}.hypotheses.jsonl",
-        f"next   asr-lab evaluate --checkpoint {best} --dataset {example_dataset(result)}",
+        f"next   asr-lab transcribe FILE --checkpoint {best}",
+        f"       asr-lab evaluate --checkpoint {best} --dataset {example_dataset(result)}",
     ]
 
 
