@@ -63,3 +63,5 @@ class Hypothesis:
     """Log probability of the tokens under the search; comparable within one decoder only."""
     times: tuple[float, ...] = ()
     """Start of each token in encoder steps; empty where the decoder does not know."""
+    ends: tuple[float, ...] = ()
+    """End of each token in encoder steps; empty where the decoder does not know."""
