@@ -11,6 +11,7 @@ from torch import Tensor
 
 from asr_lab.losses import transducer_loss
 from asr_lab.losses import transducer_plain as plain
+from asr_lab.losses.transducer_plain import Operands
 from asr_lab.losses.transducer_reference import rnnt_reference, tdt_reference
 from asr_lab.models.base.outputs import LossPart
 
@@ -24,7 +25,7 @@ TDT = (0, 1, 2, 4)
 class Case:
     """Random operands; utterance 1 says nothing, utterance 2 has one step, 3 does not count."""
 
-    operands: tuple[Tensor, ...]
+    operands: Operands
     lengths: Tensor
     tokens: Tensor
     token_lengths: Tensor
@@ -33,7 +34,10 @@ class Case:
 
     def loss(self, **options: Any) -> LossPart:  # noqa: ANN401
         return transducer_loss(
-            *self.operands,
+            self.operands.projected,
+            self.operands.predicted,
+            self.operands.weight,
+            self.operands.bias,
             self.lengths,
             self.tokens,
             self.token_lengths,
@@ -52,7 +56,7 @@ def case(seed: int, dtype: torch.dtype = torch.float64, durations: tuple[int, ..
     generator = torch.Generator().manual_seed(seed)
     scores = BLANK + 1 + len(durations)
     shapes = [(5, 7, HIDDEN), (5, 5, HIDDEN), (scores, HIDDEN), (scores,)]
-    operands = tuple(
+    operands = Operands._make(
         torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_(True)
         for shape in shapes
     )
@@ -66,7 +70,11 @@ def case(seed: int, dtype: torch.dtype = torch.float64, durations: tuple[int, ..
     )
 
 
-def reference(one: Case, activation: str = "relu", **options: float) -> tuple[Tensor, ...]:
+def reference(
+    one: Case,
+    activation: str = "relu",
+    **options: Any,  # noqa: ANN401
+) -> tuple[Tensor, ...]:
     """Return loss and gradients of the slow reference, in double precision."""
     operands = [tensor.detach().double().requires_grad_(True) for tensor in one.operands]
     before = operands[0][:, :, None] + operands[1][:, None]
@@ -152,7 +160,7 @@ def test_padding_does_not_matter(durations: tuple[int, ...]) -> None:
     behind = torch.arange(7) >= one.token_lengths[:, None]
     padded = replace(
         one,
-        operands=tuple(
+        operands=Operands._make(
             tensor.requires_grad_(True)
             for tensor in (
                 torch.cat([projected, longer], 1),
@@ -196,7 +204,7 @@ def test_a_text_that_does_not_fit_adds_nothing() -> None:
 
 def test_without_tokens_there_are_only_blanks() -> None:
     one = case(10)
-    operands = (one.operands[0], one.operands[1][:, :1], *one.operands[2:])
+    operands = one.operands._replace(predicted=one.operands.predicted[:, :1])
     zero = torch.zeros(5, dtype=torch.long)
     mute = replace(one, operands=operands, tokens=one.tokens[:, :0], token_lengths=zero)
     logits = (operands[0] + operands[1]).relu() @ operands[2].T + operands[3]

@@ -1,5 +1,6 @@
 """Transducer losses (RNN-T and TDT) from both sides of the joint, which is never held whole."""
 
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -54,8 +55,42 @@ def transducer_loss(
     inputs = Operands(projected, predicted, weight, bias)
     texts = Texts(torch.where(valid, lengths, 0), tokens, torch.where(valid, token_lengths, 0))
     count = check(inputs, texts, valid, settings)
-    total = plain_transducer(inputs, texts, settings, operand_type(projected, predicted))
+    rounding = operand_type(projected, predicted)
+    if why_not_fused(projected, predicted, settings, rounding):
+        total = plain_transducer(inputs, texts, settings, rounding)
+    else:
+        from asr_lab.losses.transducer_triton import fused_transducer
+
+        total = fused_transducer(inputs, texts, settings, rounding)
     return LossPart(sum=total, count=count, weight=part_weight)
+
+
+def why_not_fused(
+    projected: Float[Tensor, "batch steps hidden"],
+    predicted: Float[Tensor, "batch positions hidden"],
+    settings: TransducerSettings,
+    rounding: torch.dtype,
+) -> str:
+    """Return why the fused kernels cannot take these, or nothing if they can.
+
+    What they cannot take is computed in plain torch, with the same result.
+    """
+    batch, steps, positions = *projected.shape[:2], predicted.shape[1]
+    cells = batch * (steps + positions) * positions * max(len(settings.durations), 1)
+    if not projected.is_cuda:
+        return f"the kernels need CUDA; the operands are on {projected.device.type}"
+    if find_spec("triton") is None:
+        return "the kernels need triton, which is not installed"
+    if "dtype" not in torch.ops.aten.addmm.overloads():
+        return f"the kernels need torch 2.8 for FP32 sums of products; this is {torch.__version__}"
+    if (found := torch.cuda.get_device_capability(projected.device)) < (8, 0):
+        return f"the kernels need compute capability 8.0; this GPU has {found[0]}.{found[1]}"
+    if rounding not in (torch.float32, torch.bfloat16, torch.float16):
+        return f"the kernels take FP32, BF16 and FP16; found {rounding}"
+    if positions > 2048 or len(settings.durations) > 16 or cells >= 2**31:
+        sizes = f"{batch} x {steps} x {positions}, {len(settings.durations)} durations"
+        return f"the kernels take 2048 positions, 16 durations and 2^31 cells; found {sizes}"
+    return ""
 
 
 def operand_type(

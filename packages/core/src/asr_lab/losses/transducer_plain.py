@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from asr_lab.losses.transducer_lattice import edge_scores, log_likelihood, posteriors
 from asr_lab.losses.transducer_settings import TransducerSettings
@@ -173,6 +174,7 @@ class PlainTransducer(torch.autograd.Function):
         return losses.sum().to(operands.projected.dtype)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, of_sum: Float[Tensor, ""]) -> tuple[Tensor | None, ...]:  # noqa: ANN401, D102
         *saved, taken = ctx.saved_tensors
         inputs, texts = Operands(*saved[:4]), Texts(*saved[4:])
