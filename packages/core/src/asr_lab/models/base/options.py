@@ -17,6 +17,8 @@ class DecodingOptions:
     """Exponent of the length by which beam scores are divided."""
     max_symbols: int = 10
     """Most tokens that a transducer may emit at one encoder step."""
+    cuda_graphs: bool = True
+    """Search a transducer by CUDA graphs where there is a GPU; the results are the same."""
 
     def __post_init__(self) -> None:
         """Refuse values that make no search."""
