@@ -84,8 +84,8 @@ def test_an_utterance_is_aligned_the_same_alone_and_in_any_order() -> None:
     scores, lengths = random_scores(3, 40, 0), torch.tensor([40, 17, 30])
     tokens, counts = padded([[0, 1, 1, 0, 0], [1], [0, 1, 0, 1]])
     together = ctc_align(scores, lengths, tokens, counts, BLANK)
-    flipped = (part.flip(0) for part in (scores, lengths, tokens, counts))
-    assert ctc_align(*flipped, BLANK)[::-1] == together
+    back = [part.flip(0) for part in (scores, lengths, tokens, counts)]
+    assert ctc_align(back[0], back[1], back[2], back[3], BLANK)[::-1] == together
     for index in range(3):
         one = slice(index, index + 1)
         alone = ctc_align(

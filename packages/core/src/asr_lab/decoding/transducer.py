@@ -29,17 +29,23 @@ def transducer_greedy(
     batch, steps, _ = sequences.values.shape
     if not batch or not steps:
         return [Hypothesis(tokens=(), score=0.0) for _ in range(batch)]
-    durations = torch.tensor(decoder.durations, dtype=torch.int64)
-    encoded = Encoded(
-        decoder.project(sequences.values),
-        sequences.lengths.to(sequences.values.device, torch.int64),
-        durations.to(sequences.values.device),
-    )
+    encoded = encode(decoder, encoder_output)
     found = None
     if options.cuda_graphs and graph_support(encoded.projected.device):
         found = run_graph(decoder, encoded, options.max_symbols)
     records, scores = found or run_eagerly(decoder, encoded, options.max_symbols)
     return _hypotheses(records, scores, timed=bool(decoder.durations))
+
+
+def encode(decoder: TransducerDecoder, encoder_output: EncoderOutput) -> Encoded:
+    """Return what a search reads, each encoder step projected once."""
+    sequences, device = encoder_output.sequences, encoder_output.sequences.values.device
+    durations = torch.tensor(decoder.durations, dtype=torch.int64)
+    return Encoded(
+        decoder.project(sequences.values),
+        sequences.lengths.to(device, torch.int64),
+        durations.to(device),
+    )
 
 
 def run_eagerly(decoder: TransducerDecoder, encoded: Encoded, max_symbols: int) -> Found:

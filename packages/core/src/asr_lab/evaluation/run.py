@@ -15,6 +15,7 @@ from asr_lab.data.loader import Request, evaluation_dataset, load, refuse_bad
 from asr_lab.data.names import read_dataset, resolve
 from asr_lab.data.plan import sorted_batches
 from asr_lab.data.utterance import Utterance
+from asr_lab.decoding import with_language_model
 from asr_lab.evaluation.evaluator import Evaluator
 from asr_lab.evaluation.folders import HYPOTHESES, RESULT, cleared, output_folder
 from asr_lab.evaluation.options import EvaluateOptions
@@ -95,7 +96,7 @@ def recognise(
         model=loaded.model.to(device),
         tokenizer=loaded.tokenizer,
         recipe=recipe(config.features, config.mels, config.sample_rate),
-        decoding=options.decoding,
+        decoding=with_language_model(options.decoding, loaded.tokenizer.pieces),
         device=device,
         autocast=precision.autocast,
     )
