@@ -1,20 +1,14 @@
 """Greedy search over a transducer's scores, RNN-T or TDT, by label looping."""
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from asr_lab.decoding.transducer_step import Encoded, advance, start, steps_left
+from asr_lab.decoding.transducer_graph import graph_support, run_graph
+from asr_lab.decoding.transducer_step import Encoded, Found, advance, start, steps_left
 from asr_lab.models.base.interfaces import TransducerDecoder
 from asr_lab.models.base.options import DecodingOptions
 from asr_lab.models.base.outputs import EncoderOutput, Hypothesis
-
-Found: TypeAlias = tuple[Int64[Tensor, "looks batch 3"], Float[Tensor, " batch"]]
-"""Token (-1 for none), encoder step and duration of every look, and log probabilities."""
-Run: TypeAlias = Callable[[TransducerDecoder, Encoded, int], Found]
 
 
 @torch.inference_mode()
@@ -22,7 +16,6 @@ def transducer_greedy(
     decoder: TransducerDecoder,
     encoder_output: EncoderOutput,
     options: DecodingOptions,
-    run: Run | None = None,
 ) -> list[Hypothesis]:
     """Take the most probable token at each encoder step until that is the blank, then move on.
 
@@ -30,20 +23,29 @@ def transducer_greedy(
     probable duration, and by 1 where that is 0 for a blank. Label looping (Bataev and others,
     2024, arXiv 2406.06220): the loop is over labels of the whole batch; a window of encoder steps
     is scored at once to pass over the blanks between them. The score is the log probability of the
-    path. `run` is the loop; None chooses the one that fits the device.
+    path. On a GPU the loop is a CUDA graph, unless `options` or the decoder forbid.
     """
     sequences = encoder_output.sequences
     batch, steps, _ = sequences.values.shape
     if not batch or not steps:
         return [Hypothesis(tokens=(), score=0.0) for _ in range(batch)]
-    durations = torch.tensor(decoder.durations, dtype=torch.int64)
-    encoded = Encoded(
-        decoder.project(sequences.values),
-        sequences.lengths.to(sequences.values.device, torch.int64),
-        durations.to(sequences.values.device),
-    )
-    records, scores = (run or run_eagerly)(decoder, encoded, options.max_symbols)
+    encoded = encode(decoder, encoder_output)
+    found = None
+    if options.cuda_graphs and graph_support(encoded.projected.device):
+        found = run_graph(decoder, encoded, options.max_symbols)
+    records, scores = found or run_eagerly(decoder, encoded, options.max_symbols)
     return _hypotheses(records, scores, timed=bool(decoder.durations))
+
+
+def encode(decoder: TransducerDecoder, encoder_output: EncoderOutput) -> Encoded:
+    """Return what a search reads, each encoder step projected once."""
+    sequences, device = encoder_output.sequences, encoder_output.sequences.values.device
+    durations = torch.tensor(decoder.durations, dtype=torch.int64)
+    return Encoded(
+        decoder.project(sequences.values),
+        sequences.lengths.to(device, torch.int64),
+        durations.to(device),
+    )
 
 
 def run_eagerly(decoder: TransducerDecoder, encoded: Encoded, max_symbols: int) -> Found:

@@ -1,6 +1,6 @@
 """One step of greedy transducer search for a whole batch: look for the next label, and take it."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -46,6 +46,10 @@ class Choice(NamedTuple):
     jumps: Int64[Tensor, "batch window"]
     """Encoder steps to move on by; 1 or more after a blank."""
     log_probs: Float[Tensor, "batch window"]
+
+
+Found: TypeAlias = tuple[Int64[Tensor, "looks batch 3"], Float[Tensor, " batch"]]
+"""Token (-1 for none), encoder step and duration of every look, and log probabilities."""
 
 
 def start(decoder: TransducerDecoder, encoded: Encoded) -> Progress:

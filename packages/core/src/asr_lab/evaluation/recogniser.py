@@ -13,6 +13,7 @@ from asr_lab.audio.recipes import FeatureRecipe, recipe
 from asr_lab.checkpoints import PortableModel, build_model, read_portable, version_note
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.features import to_batch
+from asr_lab.decoding import with_language_model
 from asr_lab.models.base.config import ModelConfig
 from asr_lab.models.base.model import ASRModel
 from asr_lab.models.base.options import DecodingOptions
@@ -89,7 +90,7 @@ class Recogniser:
             model=loaded.model.to(place),
             tokenizer=loaded.tokenizer,
             recipe=recipe(config.features, config.mels, config.sample_rate),
-            decoding=decoding,
+            decoding=with_language_model(decoding, loaded.tokenizer.pieces),
             device=place,
             autocast=manager.autocast,
             switches=manager.step,

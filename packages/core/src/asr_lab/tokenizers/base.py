@@ -42,6 +42,11 @@ class Tokenizer(ABC):
         """Ids of tokens that are not text, by role: unknown, start, end, a language."""
         return {}
 
+    @property
+    def pieces(self) -> Sequence[str]:
+        """Text of each token on its own; a space, or U+2581 for it, where a word starts."""
+        return tuple(self.decode([token]) for token in range(self.size))
+
     @abstractmethod
     def encode(self, text: str) -> list[int]:
         """Return the token ids of `text`.
@@ -91,6 +96,11 @@ class CharacterTokenizer(Tokenizer):
     def size(self) -> int:
         """Number of characters."""
         return len(self.characters)
+
+    @property
+    def pieces(self) -> str:
+        """The characters."""
+        return self.characters
 
     def encode(self, text: str) -> list[int]:
         """Return one id per character of the composed text."""

@@ -52,6 +52,11 @@ class BPETokenizer(Tokenizer):
         """Number of tokens, those for bytes and unknown text included."""
         return self._size
 
+    @cached_property
+    def pieces(self) -> tuple[str, ...]:
+        """Text of each token, U+2581 for a space; `<0x41>` and the like for bytes."""
+        return tuple(self._processor.id_to_piece(list(range(self.size))))
+
     @property
     def special(self) -> Mapping[str, int]:
         """The unknown token, which sentencepiece insists on and byte fallback leaves unused."""

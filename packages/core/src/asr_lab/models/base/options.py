@@ -1,5 +1,6 @@
 """How to turn scores into text; torch-free, because the command line makes flags of it."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -17,6 +18,15 @@ class DecodingOptions:
     """Exponent of the length by which beam scores are divided."""
     max_symbols: int = 10
     """Most tokens that a transducer may emit at one encoder step."""
+    cuda_graphs: bool = True
+    """Search a transducer by CUDA graphs where there is a GPU; the results are the same."""
+
+    lm: str = ""
+    """Language model of words beside a CTC beam search: an ARPA or KenLM file."""
+    lm_weight: float = 0.5
+    """Factor of the language model's log probability."""
+    token_bonus: float = 0.0
+    """What each token adds to the score of a CTC beam search, against a model's love of brevity."""
 
     def __post_init__(self) -> None:
         """Refuse values that make no search."""
@@ -26,3 +36,8 @@ class DecodingOptions:
             raise ValueError(f"max-tokens must be 1 or more; got {self.max_tokens}")
         if self.max_symbols < 1:
             raise ValueError(f"max-symbols must be 1 or more; got {self.max_symbols}")
+        if self.lm and self.beam == 1:
+            raise ValueError("lm needs a beam of 2 or more; got beam 1, which is greedy search")
+        for name in ("length_penalty", "lm_weight", "token_bonus"):
+            if not math.isfinite(value := getattr(self, name)):
+                raise ValueError(f"{name.replace('_', '-')} must be a finite number; got {value}")
