@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -201,7 +202,9 @@ def test_a_language_model_chooses_between_words_that_sound_alike(tmp_path: Path)
     options = DecodingOptions(beam=4, lm=str(tmp_path / "words.arpa"), lm_weight=1.0)
     pieces = ["x", "b", "a"]
     assert decode(Given(), one, DecodingOptions(beam=4), 3)[0].tokens == (2,)
-    assert decode(Given(), one, with_language_model(options, pieces), 3)[0].tokens == (1,)
+    fused = with_language_model(options, pieces)
+    assert decode(Given(), one, fused, 3)[0].tokens == (1,)
+    assert asdict(fused) == asdict(options)  # a result stores the options, not the model
 
 
 def test_a_language_model_that_cannot_be_used_is_told_in_one_line(tmp_path: Path) -> None:

@@ -21,6 +21,14 @@ LONGEST = 4
 WIDE = DecodingOptions(beam=300, max_symbols=LONGEST + 4)
 
 
+def undecided(seed: int, durations: tuple[int, ...]) -> RandomTransducer:
+    """Return a transducer of two tokens whose probabilities lie closer together."""
+    decoder = RandomTransducer(2, seed, durations, 0.5 + seed % 2)
+    with torch.no_grad():
+        decoder.output.weight.mul_(0.3 + 0.1 * (seed % 4))
+    return decoder
+
+
 @torch.no_grad()
 def log_probability(decoder: RandomTransducer, steps: Tensor, labels: tuple[int, ...]) -> float:
     """Add up all alignments, from each (encoder step, tokens so far) to where decisions lead."""
@@ -56,11 +64,11 @@ def best_of_all(decoder: RandomTransducer, steps: Tensor) -> tuple[tuple[int, ..
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=6)
-@given(seed=st.integers(0, 10**6), lengths=st.lists(st.integers(1, 4), min_size=1, max_size=2))
+@given(seed=st.integers(0, 10**6), lengths=st.lists(st.integers(1, 3), min_size=1, max_size=2))
 def test_a_wide_beam_finds_the_best_transcript_and_its_whole_probability(
     kind: str, seed: int, lengths: list[int]
 ) -> None:
-    decoder, encoded = RandomTransducer(2, seed, KINDS[kind], 3.0), random_encoding(lengths, seed)
+    decoder, encoded = undecided(seed, KINDS[kind]), random_encoding(lengths, seed)
     found = transducer_beam_search(decoder, encoded, WIDE)
     for one, steps, length in zip(found, encoded.sequences.values, lengths, strict=True):
         labels, score = best_of_all(decoder, steps[:length])
@@ -72,20 +80,23 @@ def test_a_wide_beam_finds_the_best_transcript_and_its_whole_probability(
 
 
 def test_the_enumerated_cases_have_winners_of_several_lengths_that_greedy_search_misses() -> None:
-    lengths, missed = set(), 0
-    for seed in range(12):
-        decoder, encoded = RandomTransducer(2, seed, (), 3.0), random_encoding([4], seed)
-        (found,) = transducer_beam_search(decoder, encoded, WIDE)
+    lengths, missed, narrow = set(), 0, DecodingOptions(beam=60, max_symbols=6)
+    for seed, durations in itertools.product(range(24), KINDS.values()):
+        decoder, encoded = undecided(seed, durations), random_encoding([4], seed)
+        (found,) = transducer_beam_search(decoder, encoded, narrow)
         lengths.add(len(found.tokens))
-        missed += found.tokens != transducer_greedy(decoder, encoded, WIDE)[0].tokens
-    assert {0, 1, 2} <= lengths and missed >= 3
+        missed += found.tokens != transducer_greedy(decoder, encoded, narrow)[0].tokens
+    assert {0, 1, 2} <= lengths and missed >= 10
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("beam", [2, 4])
 def test_a_beam_never_scores_below_greedy_search(kind: str, beam: int) -> None:
-    for seed in range(8):
-        decoder, encoded = RandomTransducer(4, seed, KINDS[kind]), random_encoding([25, 9], seed)
+    for seed in range(4):
+        decoder, encoded = (
+            RandomTransducer(4, seed, KINDS[kind], 2.0),
+            random_encoding([25, 9], seed),
+        )
         wide = decode(decoder, encoded, DecodingOptions(beam=beam), 4)
         for one, greedy in zip(wide, decode(decoder, encoded, DecodingOptions(), 4), strict=True):
             assert one.score >= greedy.score

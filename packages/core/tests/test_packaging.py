@@ -18,7 +18,7 @@ from asr_lab.testing.tiers import PROMISES
 ROOT = Path(__file__).parents[3]
 PACKAGES = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
 CORE = ROOT / "packages" / "core"
-MODULE_OF = {"pyyaml": "yaml", "tensorboardx": "tensorboardX"}
+MODULE_OF = {"kenlm-ex": "kenlm", "pyyaml": "yaml", "tensorboardx": "tensorboardX"}
 """Import names that differ from the name of the distribution."""
 NOT_IMPORTED = {"torchaudio", "urllib3"}
 """torchaudio is for models to come, urllib3 is what lhotse imports and does not declare."""

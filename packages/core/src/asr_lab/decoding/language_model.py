@@ -140,11 +140,15 @@ class Fusion:
         return self._scores[after]
 
 
-@dataclass(frozen=True, kw_only=True)
 class FusedOptions(DecodingOptions):
-    """Decoding options whose language model has been read."""
+    """Decoding options whose language model has been read; it is no field, and never stored."""
 
-    language_model: LanguageModel[Any] | None = field(default=None, compare=False)
+    language_model: LanguageModel[Any] | None
+
+    def __init__(self, options: DecodingOptions, language_model: LanguageModel[Any] | None) -> None:
+        """Take everything from `options`."""
+        super().__init__(**vars(options))
+        object.__setattr__(self, "language_model", language_model)
 
 
 def fusion(options: DecodingOptions) -> Fusion:
@@ -169,7 +173,7 @@ def with_language_model(options: DecodingOptions, pieces: Sequence[str]) -> Deco
     if not options.lm:
         return options
     model = WordsFromTokens(read_ngrams(Path(options.lm)), pieces)
-    return FusedOptions(**vars(options), language_model=model)
+    return FusedOptions(options, model)
 
 
 def read_ngrams(path: Path) -> WordModel[Any]:
