@@ -1,7 +1,6 @@
 """`asr-lab evaluate` behind its flags: recognise a data set and tell how well that went."""
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from asr_lab.plugins.observers import Observers
 from asr_lab.precision import get_precision_manager
 from asr_lab.precision.devices import choose_device
 from asr_lab.tokenizers import Tokenizer
+from asr_lab.utils.errors import tell
 from asr_lab.utils.files import write_atomically
 
 BEST = "best.pt"
@@ -75,7 +75,7 @@ def load_checkpoint(path: Path, plugins: Plugins) -> Loaded:
     portable = read_portable(file)
     model, tokenizer = build_model(portable, "cpu", plugins)
     if note := version_note(portable, plugins):
-        print(f"asr-lab: {note}", file=sys.stderr)
+        tell(note)
     return Loaded(file, portable, model, tokenizer)
 
 
