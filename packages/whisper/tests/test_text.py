@@ -30,6 +30,8 @@ def decided(seed: int, config: WhisperConfig = SMALL) -> WhisperASRModel:
     model = WhisperASRModel(config).double().eval()
     nn.init.normal_(model.decoder_network.embedding.weight)
     nn.init.normal_(model.decoder_network.positions)
+    with torch.no_grad():  # an end that is seldom the best makes long texts
+        model.decoder_network.embedding.weight[VOCAB] *= 0.1
     return model
 
 
@@ -60,7 +62,7 @@ def log_probability(
     return sum(scores[place, token].item() for place, token in enumerate(wanted))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 1, 19])  # in 19 the order of the states decides
 def test_a_beam_that_holds_everything_finds_the_most_probable_text(seed: int) -> None:
     model = decided(seed)
     output, decoder = encoded(model), model.decoder_network
