@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -154,6 +155,17 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_processes_that_fail_together_do_not_tear_each_others_lines() -> None:
+    # torchrun starts Python with -u, so that every write reaches the pipe on its own.
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        words = [sys.executable, "-u", "-m", "asr_lab.cli", "trian"]
+        assert subprocess.run(words, stderr=theirs.fileno(), check=False).returncode == 2
+        first = ours.recv(4096, socket.MSG_DONTWAIT)
+        assert first.startswith(b"asr-lab: no command 'trian'")
+        assert first.endswith(b"\n")
 
 
 def test_arguments_come_from_the_process_unless_they_are_given(

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from asr_lab.models.ssm.reference import scan_step_by_step
@@ -29,6 +31,53 @@ def test_the_scan_is_the_recurrence(steps: int, chunk: int) -> None:
     assert torch.allclose(
         scan(*parts, chunk=chunk), scan_step_by_step(*parts), rtol=EXACT, atol=EXACT
     )
+
+
+SIZE = st.integers(1, 5)
+
+
+@settings(deadline=None)
+@given(SIZE, st.integers(1, 20), SIZE, SIZE, SIZE, st.integers(1, 24), st.integers(0, 99))
+def test_the_scan_is_the_recurrence_for_any_number_of_heads_channels_and_states(
+    batch: int, steps: int, heads: int, dim: int, state: int, chunk: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    keys, queries = normal(2, batch, steps, state)
+    parts = normal(batch, steps, heads, dim), -normal(batch, steps, heads).abs(), keys, queries
+    found, expected = scan(*parts, chunk=chunk), scan_step_by_step(*parts)
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, rtol=EXACT, atol=EXACT)
+
+
+@pytest.mark.parametrize("step", [0, 5, 6, 11, 12])
+def test_a_step_changes_itself_and_what_is_later_whatever_the_chunk(step: int) -> None:
+    inputs, log_decay, keys, queries = random_input(13)
+    before = scan(inputs, log_decay, keys, queries, chunk=6)
+    inputs[:, step] += 1
+    after = scan(inputs, log_decay, keys, queries, chunk=6)
+    assert torch.equal(after[:, :step], before[:, :step])
+    assert (after[:, step:] != before[:, step:]).flatten(2).any(2).all()
+
+
+@pytest.mark.parametrize("fastest", [1.6, 16.0, 160.0])
+@pytest.mark.parametrize("chunk", [32, 128])
+def test_fp32_errs_by_the_rounding_of_a_chunks_decay_and_no_more(
+    fastest: float, chunk: int
+) -> None:
+    # Decays between two steps are differences of sums from the start of the chunk. These round to
+    # the sum's own precision, so that what decays slowly suffers from what decayed fast before.
+    inputs, log_decay, keys, queries = random_input(256, decay=0.05)
+    log_decay[:, :120:2] = -fastest
+    expected = scan_step_by_step(inputs, log_decay, keys, queries)
+    single = (part.float() for part in (inputs, log_decay, keys, queries))
+    found = scan(*single, chunk=chunk).double()
+    decay = max(part.abs().sum(1).max().item() for part in log_decay.split(chunk, 1))
+    tolerance = SINGLE + torch.finfo(torch.float32).eps * decay
+    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
 
 
 @pytest.mark.parametrize("chunk", [4, 64])

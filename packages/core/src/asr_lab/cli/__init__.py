@@ -9,7 +9,7 @@ from typing import cast
 from asr_lab.cli.tables import short_names, table
 from asr_lab.plugins.loading import Plugins, installed_plugins
 from asr_lab.plugins.specs import CommandSpec, load_target
-from asr_lab.utils.errors import CombinedUserError, UserError
+from asr_lab.utils.errors import CombinedUserError, UserError, tell
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UserError as error:
-        print(_worded(error), file=sys.stderr)
+        tell(_worded(error))
         return USER_MISTAKE
     except BrokenPipeError:
         return _leave_closed_pipe()
@@ -47,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         reason = os.strerror(error.errno).lower()
-        print(f"asr-lab: {where}{reason}; {ADVICE[error.errno]}", file=sys.stderr)
+        tell(f"{where}{reason}; {ADVICE[error.errno]}")
         return USER_MISTAKE
     except KeyboardInterrupt:
-        print("asr-lab: interrupted", file=sys.stderr)
+        tell("interrupted")
         return INTERRUPTED
 
 
@@ -59,8 +59,8 @@ def _worded(error: UserError) -> str:
     problems = error.problems if isinstance(error, CombinedUserError) else (str(error),)
     lines = [" ".join(problem.split()) for problem in problems]
     if len(lines) == 1:
-        return f"asr-lab: {lines[0]}"
-    return "\n  ".join([f"asr-lab: {len(lines)} problems", *lines])
+        return lines[0]
+    return "\n  ".join([f"{len(lines)} problems", *lines])
 
 
 def _leave_closed_pipe() -> int:
@@ -86,7 +86,7 @@ def _run(arguments: list[str]) -> int:
     if owner != "core" or spec.name not in QUIET_ABOUT_PLUGINS:
         for failed in plugins.failed:
             reason = f"plugin {failed.name} is not loaded: {failed.reason}"
-            print(f"asr-lab: {reason} (asr-lab plugins shows all)", file=sys.stderr)
+            tell(f"{reason} (asr-lab plugins shows all)")
     return _command(owner, spec)(rest)
 
 

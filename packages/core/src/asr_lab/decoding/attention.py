@@ -27,7 +27,7 @@ def attention_greedy(
 
     The score is the log probability of the tokens and of the end, where it was reached.
     """
-    limits = token_limits(encoder_output, options.max_tokens)
+    limits = token_limits(encoder_output, _most_tokens(decoder, options))
     tokens = torch.full_like(limits, decoder.start_id)
     totals, lengths = torch.zeros_like(limits, dtype=torch.float32), torch.zeros_like(limits)
     history, state = [], None
@@ -56,7 +56,7 @@ def attention_beam(
     limit competes as it is, without an end. An utterance is done once nothing alive can win. The
     score is the log probability before the division.
     """
-    limits = token_limits(encoder_output, options.max_tokens)
+    limits = token_limits(encoder_output, _most_tokens(decoder, options))
     beam = _Beam.start(limits, options.beam, int(limits.max()) if len(limits) else 0)
     tokens = torch.full((len(limits) * options.beam,), decoder.start_id, device=limits.device)
     repeated, state = _repeat(encoder_output, options.beam), None
@@ -67,6 +67,11 @@ def attention_beam(
         tokens = tokens.masked_fill(beam.scores.isinf().flatten(), decoder.start_id)
         state = select_state(state, parents)
     return _hypotheses(beam.best_tokens, beam.best_lengths, beam.best_scores)
+
+
+def _most_tokens(decoder: AttentionDecoder, options: DecodingOptions) -> int:
+    """Return the most tokens to emit: the last is not fed back, but the start was."""
+    return min(options.max_tokens, decoder.capacity or options.max_tokens)
 
 
 def token_limits(encoder_output: EncoderOutput, max_tokens: int) -> Int64[Tensor, " batch"]:

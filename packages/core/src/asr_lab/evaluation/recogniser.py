@@ -1,6 +1,5 @@
 """From audio to hypotheses: what evaluation and transcription share."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from asr_lab.plugins import Plugins, installed_plugins
 from asr_lab.precision import get_precision_manager
 from asr_lab.precision.devices import choose_device
 from asr_lab.tokenizers import Tokenizer
+from asr_lab.utils.errors import tell
 
 R = TypeVar("R", bound="Recogniser")
 BEST = "best.pt"
@@ -48,7 +48,7 @@ def load_checkpoint(path: Path, plugins: Plugins | None = None) -> Loaded:
     portable = read_portable(file)
     model, tokenizer = build_model(portable, "cpu", plugins)
     if note := version_note(portable, plugins):
-        print(f"asr-lab: {note}", file=sys.stderr)
+        tell(note)
     return Loaded(file, portable, model, tokenizer)
 
 

@@ -1,6 +1,5 @@
 """Calling plugins while something runs, so that none of them can end it."""
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -8,20 +7,16 @@ from pathlib import Path
 import pluggy
 
 from asr_lab.plugins.loading import Plugins
+from asr_lab.utils.errors import tell
 
 PROTECTED = (Exception, SystemExit)
 """What a plugin may raise without harm; an interrupt by the user goes through."""
 
 
-def print_line(text: str) -> None:
-    """Print a line where errors go."""
-    print(f"asr-lab: {text}", file=sys.stderr)
-
-
 class Isolation:
     """Calls functions of plugins; one that raises is reported once and not called again."""
 
-    def __init__(self, report: Callable[[str], None] = print_line) -> None:
+    def __init__(self, report: Callable[[str], None] = tell) -> None:
         """Report failures to `report`, one line each."""
         self._report = report
         self._failed: set[str] = set()
@@ -42,7 +37,7 @@ class Isolation:
 class Observers:
     """The observing hooks, typed, each implementation called on its own, plugins by name."""
 
-    def __init__(self, plugins: Plugins, report: Callable[[str], None] = print_line) -> None:
+    def __init__(self, plugins: Plugins, report: Callable[[str], None] = tell) -> None:
         """Find the implementations that are registered now."""
         self._isolation = Isolation(report)
         self._manager = plugins.manager

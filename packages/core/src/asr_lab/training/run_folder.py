@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -31,7 +30,7 @@ from asr_lab.training.setup import Setup
 from asr_lab.training.signals import Interrupted
 from asr_lab.training.state import TrainState
 from asr_lab.training.trackers import open_trackers
-from asr_lab.utils.errors import UserError
+from asr_lab.utils.errors import UserError, tell
 from asr_lab.utils.files import append_line, write_atomically
 
 METRICS, BAD = "metrics.jsonl", "bad-utterances.jsonl"
@@ -122,7 +121,7 @@ class RunFolder:
         """Load the newest intact checkpoint into `learner` and return where the run stands."""
         found, problems = latest(self.checkpoints)
         for problem in problems if self.group.first else ():
-            print(f"asr-lab: {problem}", file=sys.stderr)
+            tell(problem)
         state = TrainState()
         if found is not None:
             checkpoint = load(found)

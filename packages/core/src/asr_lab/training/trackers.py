@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from asr_lab.plugins.observers import Isolation, print_line
+from asr_lab.plugins.observers import Isolation
 from asr_lab.plugins.registry import Registry
 from asr_lab.plugins.specs import Tracker, TrackerSpec, load_target
-from asr_lab.utils.errors import UserError
+from asr_lab.utils.errors import UserError, tell
 
 OpenTracker = Callable[[Path, Mapping[str, object]], Tracker]
 
@@ -16,9 +16,7 @@ OpenTracker = Callable[[Path, Mapping[str, object]], Tracker]
 class IsolatedTracker:
     """A tracker that cannot end a run: one that raises is reported once and left alone."""
 
-    def __init__(
-        self, name: str, tracker: Tracker, report: Callable[[str], None] = print_line
-    ) -> None:
+    def __init__(self, name: str, tracker: Tracker, report: Callable[[str], None] = tell) -> None:
         """Wrap the tracker called `name`."""
         self._name, self._tracker = f"tracker {name}", tracker
         self._isolation = Isolation(report)
@@ -37,7 +35,7 @@ def open_trackers(
     registry: Registry,
     folder: Path,
     config: Mapping[str, object],
-    report: Callable[[str], None] = print_line,
+    report: Callable[[str], None] = tell,
 ) -> tuple[Tracker, ...]:
     """Open trackers for the run in `folder`; `config` holds its settings as plain values.
 

@@ -1,5 +1,6 @@
 """Mistakes of the user, told in one line: what is wrong, what was found, what to do."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -23,6 +24,15 @@ class UnknownNameError(UserError, LookupError):
 
 class AmbiguousNameError(UserError, LookupError):
     """Several plugins registered that name; the message gives the qualified names."""
+
+
+def tell(text: str) -> None:
+    """Write `asr-lab: ` and `text` as a line to standard error, in one piece.
+
+    `print` writes a line and its end apart where output is not buffered, as under torchrun: the
+    lines of processes that fail together would run into each other.
+    """
+    sys.stderr.write(f"asr-lab: {text}\n")
 
 
 def suggestion(name: str, choices: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from asr_lab.evaluation.transcription.inputs import Input, find_inputs
 from asr_lab.evaluation.transcription.outputs import Outputs, plan_outputs
 from asr_lab.evaluation.transcription.transcriber import Transcriber
 from asr_lab.evaluation.transcription.transcripts import Transcript
-from asr_lab.utils.errors import UserError
+from asr_lab.utils.errors import UserError, tell
 
 BAD_FILES = 1
 """Exit status where some files could not be used."""
@@ -45,7 +45,7 @@ def transcribe(options: TranscribeOptions) -> int:
     if options.format == "txt" and several and not outputs.folder:
         write = table
     for problem in problems:
-        print(f"asr-lab: {problem}", file=sys.stderr)
+        tell(problem)
     bad = len(problems) + _work(options, transcriber, inputs, outputs, write)
     return BAD_FILES if bad else 0
 
@@ -82,7 +82,7 @@ def _work(
                 raise UserError(transcript.problem)
             bad += 1
             with bar.aside(sys.stderr):
-                print(f"asr-lab: {transcript.problem}", file=sys.stderr)
+                tell(transcript.problem)
     outputs.finish()
     return bad
 

@@ -81,6 +81,8 @@ class AttentionDecoder(Decoder, ABC):
     """Id fed to the decoder before the first token; it need not be one of the tokenizer's."""
     end_id: int
     """Index of the score that ends an utterance; it need not be one of the tokenizer's."""
+    capacity: int | None = None
+    """Most tokens that it can take in, start included; None for any number."""
 
     @abstractmethod
     def step(

@@ -26,6 +26,7 @@ class TextDecoder(AttentionDecoder):
         """Build all blocks; embeddings start small, because they are the scores' weights too."""
         super().__init__()
         self.end_id, self.start_id = config.vocab, config.vocab + 1
+        self.capacity = config.positions
         self.embedding = nn.Embedding(config.vocab + 2, config.dim)
         self.positions = nn.Parameter(torch.empty(config.positions, config.dim))
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_SCALE)
