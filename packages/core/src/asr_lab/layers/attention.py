@@ -16,12 +16,12 @@ JOIN = "batch heads steps dim -> batch steps (heads dim)"
 class RotaryAttention(nn.Module):
     """Multi-head attention whose queries and keys are rotated by their position."""
 
-    def __init__(self, dim: int, heads: int, *, dropout: float) -> None:
+    def __init__(self, dim: int, heads: int, *, dropout: float, bias: bool = True) -> None:
         """Build for `dim / heads` channels a head, an even number."""
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.inputs = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
+        self.inputs = nn.Linear(dim, 3 * dim, bias=bias)
+        self.out = nn.Linear(dim, dim, bias=bias)
 
     def table(self, steps: int, device: torch.device) -> Float[Tensor, "two steps pairs"]:
         """Return the table of positions that `forward` wants; one serves all layers."""
@@ -55,15 +55,15 @@ class RelativeAttention(nn.Module):
     a mask only, for which its gradient is slow or missing.
     """
 
-    def __init__(self, dim: int, heads: int, *, dropout: float) -> None:
-        """Build with biases of its own (u and v of the paper)."""
+    def __init__(self, dim: int, heads: int, *, dropout: float, bias: bool = True) -> None:
+        """Build with biases for content and position, u and v of the paper, in any case."""
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
+        self.query = nn.Linear(dim, dim, bias=bias)
+        self.key = nn.Linear(dim, dim, bias=bias)
+        self.value = nn.Linear(dim, dim, bias=bias)
         self.position = nn.Linear(dim, dim, bias=False)
-        self.out = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim, bias=bias)
         self.content_bias = nn.Parameter(torch.zeros(heads, dim // heads))
         self.position_bias = nn.Parameter(torch.zeros(heads, dim // heads))
         self.dropout = nn.Dropout(dropout)

@@ -32,6 +32,8 @@ class ConformerConfig(ModelConfig):
     """How attention knows positions: by rotation, or by learned scores of sinusoidal distances."""
     norm: Literal["layer", "batch"] = "layer"
     """Normalisation inside the convolution module; `batch` couples the utterances of a batch."""
+    bias: bool = True
+    """Give the linear layers and convolutions of the blocks a bias; the norms have one always."""
     scale_input: bool = False
     """Multiply the subsampled features by the square root of the width."""
     dropout: float = 0.1
