@@ -145,6 +145,18 @@ def test_masked_batch_norm_is_batch_norm_over_the_steps_that_count() -> None:
     assert close(norm.running_mean, mean)
 
 
+def test_frozen_batch_norm_keeps_its_statistics_and_trains_its_weights() -> None:
+    norm, (values, _, mask) = MaskedBatchNorm(5, frozen=True).double(), ragged(5)
+    norm.running_mean.copy_(random(5, seed=1))
+    norm.running_var.copy_(random(5, seed=2).exp())
+    before = {name: statistic.clone() for name, statistic in norm.named_buffers()}
+    found = norm.train()(values, mask)[mask]
+    assert close(found, F.batch_norm(values[mask], *before.values()))
+    assert all(torch.equal(statistic, before[name]) for name, statistic in norm.named_buffers())
+    (found**2).sum().backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in norm.parameters())
+
+
 def test_the_gradient_of_masked_batch_norm_is_that_of_batch_norm() -> None:
     values, _, mask = ragged(3)
     values = clear_padding(values, mask)

@@ -6,8 +6,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asr_lab.layers.local import Blocks, Context
 from asr_lab.layers.masking import key_mask
-from asr_lab.layers.positions import relative_table, rotary_table, rotate
+from asr_lab.layers.positions import distance_table, relative_table, rotary_table, rotate
 
 SPLIT = "batch steps (heads dim) -> batch heads steps dim"
 JOIN = "batch heads steps dim -> batch steps (heads dim)"
@@ -16,10 +17,18 @@ JOIN = "batch heads steps dim -> batch steps (heads dim)"
 class RotaryAttention(nn.Module):
     """Multi-head attention whose queries and keys are rotated by their position."""
 
-    def __init__(self, dim: int, heads: int, *, dropout: float, bias: bool = True) -> None:
-        """Build for `dim / heads` channels a head, an even number."""
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        dropout: float,
+        context: Context | None = None,
+        bias: bool = True,
+    ) -> None:
+        """Build for `dim / heads` channels a head, an even number; no `context` is all steps."""
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout, self.context = heads, dropout, context
         self.inputs = nn.Linear(dim, 3 * dim, bias=bias)
         self.out = nn.Linear(dim, dim, bias=bias)
 
@@ -37,13 +46,17 @@ class RotaryAttention(nn.Module):
         query, key, value = (
             rearrange(part, SPLIT, heads=self.heads) for part in self.inputs(values).chunk(3, -1)
         )
+        query, key, visible, blocks = rotate(query, table), rotate(key, table), key_mask(mask), None
+        if self.context is not None:
+            blocks = Blocks.of(values.shape[1], self.context)
+            query, key, value = blocks.queries(query), blocks.windows(key), blocks.windows(value)
+            visible = blocks.mask(mask)
+        dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(
-            rotate(query, table),
-            rotate(key, table),
-            value,
-            attn_mask=key_mask(mask),
-            dropout_p=self.dropout if self.training else 0.0,
+            query, key, value, attn_mask=visible, dropout_p=dropout
         )
+        if blocks is not None:
+            mixed = blocks.join(mixed)
         result: Tensor = self.out(rearrange(mixed, JOIN))
         return result
 
@@ -55,10 +68,18 @@ class RelativeAttention(nn.Module):
     a mask only, for which its gradient is slow or missing.
     """
 
-    def __init__(self, dim: int, heads: int, *, dropout: float, bias: bool = True) -> None:
-        """Build with biases for content and position, u and v of the paper, in any case."""
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        dropout: float,
+        context: Context | None = None,
+        bias: bool = True,
+    ) -> None:
+        """Build with u and v of the paper, whatever `bias` says; no `context` is all steps."""
         super().__init__()
-        self.heads = heads
+        self.heads, self.context = heads, context
         self.query = nn.Linear(dim, dim, bias=bias)
         self.key = nn.Linear(dim, dim, bias=bias)
         self.value = nn.Linear(dim, dim, bias=bias)
@@ -70,7 +91,10 @@ class RelativeAttention(nn.Module):
 
     def table(self, steps: int, device: torch.device) -> Float[Tensor, "distances dim"]:
         """Return the table of positions that `forward` wants; one serves all layers."""
-        return relative_table(steps, self.out.in_features, device)
+        if self.context is None:
+            return relative_table(steps, self.out.in_features, device)
+        blocks = Blocks.of(steps, self.context)
+        return distance_table(blocks.left, blocks.right, self.out.in_features, device)
 
     def forward(
         self,
@@ -84,11 +108,19 @@ class RelativeAttention(nn.Module):
         value = rearrange(self.value(values), SPLIT, heads=self.heads)
         position = self.position(table.to(values.dtype))
         position = rearrange(position, "steps (heads dim) -> heads steps dim", heads=self.heads)
+        visible, by_key, blocks = key_mask(mask), shift, None
+        if self.context is not None:
+            blocks = Blocks.of(values.shape[1], self.context)
+            query, key, value = blocks.queries(query), blocks.windows(key), blocks.windows(value)
+            visible, by_key = blocks.mask(mask), blocks.shift
         content = (query + self.content_bias[:, None]) @ key.mT
-        distance = shift((query + self.position_bias[:, None]) @ position.mT)
+        distance = by_key((query + self.position_bias[:, None]) @ position.mT)
         scores = (content + distance) * query.shape[-1] ** -0.5
-        weights = scores.masked_fill(~key_mask(mask), -torch.inf).softmax(-1)
-        result: Tensor = self.out(rearrange(self.dropout(weights).to(value.dtype) @ value, JOIN))
+        weights = scores.masked_fill(~visible, -torch.inf).softmax(-1)
+        mixed = self.dropout(weights).to(value.dtype) @ value
+        if blocks is not None:
+            mixed = blocks.join(mixed)
+        result: Tensor = self.out(rearrange(mixed, JOIN))
         return result
 
 

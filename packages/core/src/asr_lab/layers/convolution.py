@@ -15,12 +15,20 @@ class ConvolutionModule(nn.Module):
     Gulati et al. 2020 (arXiv 2005.08100, section 2.2), with a choice of norm.
     """
 
-    def __init__(self, dim: int, kernel: int, *, norm: NormKind, bias: bool = True) -> None:
-        """Build for an odd `kernel`, in steps."""
+    def __init__(
+        self,
+        dim: int,
+        kernel: int,
+        *,
+        norm: NormKind,
+        frozen: bool = False,
+        bias: bool = True,
+    ) -> None:
+        """Build for an odd `kernel`, in steps; `frozen` keeps the statistics of batch norm."""
         super().__init__()
         self.inner = nn.Linear(dim, 2 * dim, bias=bias)
         self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim, bias=bias)
-        self.norm = make_norm(norm, dim)
+        self.norm = make_norm(norm, dim, frozen=frozen)
         self.outer = nn.Linear(dim, dim, bias=bias)
 
     def forward(

@@ -24,16 +24,19 @@ class LayerNorm(nn.LayerNorm):
 class MaskedBatchNorm(nn.Module):
     """Batch normalisation (Ioffe and Szegedy 2015) with statistics over the steps that count.
 
-    In train mode an utterance's output depends on its batch mates, though not on padding.
+    In train mode an utterance's output depends on its batch mates, though not on padding; not if
+    `frozen`, which keeps the running statistics and uses them in train mode too.
     """
 
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, dim: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
+    def __init__(
+        self, dim: int, *, momentum: float = 0.1, eps: float = 1e-5, frozen: bool = False
+    ) -> None:
         """Start with statistics of mean 0 and variance 1."""
         super().__init__()
-        self.momentum, self.eps = momentum, eps
+        self.momentum, self.eps, self.frozen = momentum, eps, frozen
         self.weight = nn.Parameter(torch.ones(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
         self.register_buffer("running_mean", torch.zeros(dim))
@@ -45,7 +48,7 @@ class MaskedBatchNorm(nn.Module):
         """Normalise every channel, in FP32 or better; what stands in the padding means nothing."""
         precise = values.to(torch.promote_types(values.dtype, torch.float32))
         mean, var = self.running_mean, self.running_var
-        if self.training:
+        if self.training and not self.frozen:
             mean, var = self._measure(precise, mask)
         scale = torch.rsqrt(var + self.eps) * self.weight
         return ((precise - mean) * scale + self.bias).to(values.dtype)
@@ -65,9 +68,9 @@ class MaskedBatchNorm(nn.Module):
         return mean, var
 
 
-def make_norm(kind: NormKind, dim: int) -> LayerNorm | MaskedBatchNorm:
-    """Return the normalisation of that name."""
-    return LayerNorm(dim) if kind == "layer" else MaskedBatchNorm(dim)
+def make_norm(kind: NormKind, dim: int, *, frozen: bool = False) -> LayerNorm | MaskedBatchNorm:
+    """Return the normalisation of that name, the statistics of batch norm `frozen` or not."""
+    return LayerNorm(dim) if kind == "layer" else MaskedBatchNorm(dim, frozen=frozen)
 
 
 class RMSNorm(nn.Module):

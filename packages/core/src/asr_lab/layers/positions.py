@@ -33,11 +33,18 @@ def rotate(
 
 
 def relative_table(steps: int, dim: int, device: torch.device) -> Float[Tensor, "distances dim"]:
-    """Return sinusoids of the distances `steps - 1` down to `1 - steps`, sine and cosine in turn.
+    """Return sinusoids of the distances `steps - 1` down to `1 - steps`: `2 * steps - 1` rows."""
+    return distance_table(steps - 1, steps - 1, dim, device)
 
-    Dai et al. 2019 (arXiv 1901.02860, section 3.3): `2 * steps - 1` rows.
+
+def distance_table(
+    behind: int, ahead: int, dim: int, device: torch.device
+) -> Float[Tensor, "distances dim"]:
+    """Return sinusoids of the distances `behind` down to `-ahead`, sine and cosine in turn.
+
+    Dai et al. 2019 (arXiv 1901.02860, section 3.3): `behind + 1 + ahead` rows.
     """
-    distances = torch.arange(steps - 1, -steps, -1, device=device)
+    distances = torch.arange(behind, -ahead - 1, -1, device=device)
     angles = distances[:, None] * _frequencies(dim // 2, dim, device)
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
 
