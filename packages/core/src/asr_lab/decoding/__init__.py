@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from asr_lab.decoding.attention import attention_beam, attention_greedy
     from asr_lab.decoding.ctc import ctc_greedy
     from asr_lab.decoding.search import decode
+    from asr_lab.decoding.transducer import transducer_greedy
 else:
     __getattr__ = lazy_attributes(
         __name__,
@@ -15,6 +16,7 @@ else:
         attention_greedy="attention",
         ctc_greedy="ctc",
         decode="search",
+        transducer_greedy="transducer",
     )
 
-__all__ = ["attention_beam", "attention_greedy", "ctc_greedy", "decode"]
+__all__ = ["attention_beam", "attention_greedy", "ctc_greedy", "decode", "transducer_greedy"]

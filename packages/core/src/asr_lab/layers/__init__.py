@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from asr_lab.layers.masking import clear_padding, length_mask
     from asr_lab.layers.norms import LayerNorm, MaskedBatchNorm, RMSNorm
     from asr_lab.layers.subsampling import ConvSubsampling, StridedConvolutions
+    from asr_lab.layers.transducer import TransducerHead
 else:
     __getattr__ = lazy_attributes(
         __name__,
@@ -28,6 +29,7 @@ else:
         RelativeAttention="attention",
         RotaryAttention="attention",
         StridedConvolutions="subsampling",
+        TransducerHead="transducer",
         clear_padding="masking",
         length_mask="masking",
         subsampled="lengths",
@@ -45,6 +47,7 @@ __all__ = [
     "RelativeAttention",
     "RotaryAttention",
     "StridedConvolutions",
+    "TransducerHead",
     "clear_padding",
     "length_mask",
     "subsampled",

@@ -7,6 +7,7 @@ from asr_lab.plugins.lazy import lazy_attributes
 if TYPE_CHECKING:
     from asr_lab.models.base.batch import Batch
     from asr_lab.models.base.config import ModelConfig
+    from asr_lab.models.base.heads import HeadConfig
     from asr_lab.models.base.interfaces import (
         AttentionDecoder,
         CTCDecoder,
@@ -36,6 +37,7 @@ else:
         DecodingOptions="options",
         Encoder="interfaces",
         EncoderOutput="outputs",
+        HeadConfig="heads",
         Hypothesis="outputs",
         LossPart="outputs",
         LossParts="outputs",
@@ -56,6 +58,7 @@ __all__ = [
     "DecodingOptions",
     "Encoder",
     "EncoderOutput",
+    "HeadConfig",
     "Hypothesis",
     "LossPart",
     "LossParts",

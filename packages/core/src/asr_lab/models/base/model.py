@@ -49,8 +49,11 @@ class ASRModel(nn.Module, ABC, Generic[C]):
         encoder_output: EncoderOutput,
         tokens: Int[Tensor, "batch tokens"] | None,
         token_lengths: Int[Tensor, " batch"] | None,
-    ) -> Mapping[str, Float[Tensor, "batch steps tokens"] | None]:
-        """Return what each decoder says about an encoded batch."""
+    ) -> Mapping[str, Float[Tensor, "batch steps *scores"] | None]:
+        """Return what each decoder says about an encoded batch.
+
+        A transducer, which scores pairs of step and token, has one more axis than the others.
+        """
 
     @abstractmethod
     def loss(self, batch: Batch) -> LossParts:

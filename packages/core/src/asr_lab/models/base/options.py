@@ -15,6 +15,8 @@ class DecodingOptions:
     """Most tokens that an attention decoder may emit for one utterance."""
     length_penalty: float = 0.6
     """Exponent of the length by which beam scores are divided."""
+    max_symbols: int = 10
+    """Most tokens that a transducer may emit at one encoder step."""
 
     def __post_init__(self) -> None:
         """Refuse values that make no search."""
@@ -22,3 +24,5 @@ class DecodingOptions:
             raise ValueError(f"beam must be 1 (greedy) or more; got {self.beam}")
         if self.max_tokens < 1:
             raise ValueError(f"max-tokens must be 1 or more; got {self.max_tokens}")
+        if self.max_symbols < 1:
+            raise ValueError(f"max-symbols must be 1 or more; got {self.max_symbols}")

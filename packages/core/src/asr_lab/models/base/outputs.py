@@ -25,8 +25,9 @@ class ModelOutput:
     """Everything a forward pass computed."""
 
     encoder: EncoderOutput
-    scores: Mapping[str, Float[Tensor, "batch steps tokens"] | None]
-    """Log probabilities by decoder; None for one that needs the tokens and was not given them."""
+    scores: Mapping[str, Float[Tensor, "batch steps *scores"] | None]
+    """Log probabilities by decoder, over tokens and blank, and apart, durations where there are
+    any; None for one that needs the tokens and was not given them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +63,5 @@ class Hypothesis:
     """Log probability of the tokens under the search; comparable within one decoder only."""
     times: tuple[float, ...] = ()
     """Start of each token in encoder steps; empty where the decoder does not know."""
+    ends: tuple[float, ...] = ()
+    """End of each token in encoder steps; empty where the decoder does not know."""
