@@ -24,9 +24,13 @@ class ConformerBlock(nn.Module):
         self.before_norm = LayerNorm(dim)
         self.before = FeedForward(dim, config.feedforward, dropout=dropout, bias=bias)
         self.attention_norm = LayerNorm(dim)
-        self.attention = attention(dim, config.heads, dropout=dropout, bias=bias)
+        self.attention = attention(
+            dim, config.heads, dropout=dropout, context=config.context, bias=bias
+        )
         self.convolution_norm = LayerNorm(dim)
-        self.convolution = ConvolutionModule(dim, config.kernel, norm=config.norm, bias=bias)
+        self.convolution = ConvolutionModule(
+            dim, config.kernel, norm=config.norm, frozen=config.freeze_statistics, bias=bias
+        )
         self.after_norm = LayerNorm(dim)
         self.after = FeedForward(dim, config.feedforward, dropout=dropout, bias=bias)
         self.norm = LayerNorm(dim)
