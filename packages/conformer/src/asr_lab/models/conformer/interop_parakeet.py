@@ -286,6 +286,7 @@ def _tokenizer_config(blank: str) -> dict[str, object]:
         "backend": "tokenizers",
         "model_max_length": int(1e30),
         "pad_token": blank,
+        "processor_class": "ParakeetProcessor",
         "tokenizer_class": "ParakeetTokenizer",
     }
 
