@@ -205,15 +205,15 @@ def test_loss_and_gradients_are_theirs(kind: str, tmp_path: Path) -> None:
         assert (wanted - found).norm() <= TOLERANCE * wanted.norm() + 1e-6, name
 
 
-def whitened(layer: torch.nn.Module, rows: Tensor) -> None:
+def whitened(layer: Peer, rows: Tensor) -> None:
     """Make the outputs of a layer differ from step to step, as those of a trained one do."""
     values, directions = torch.linalg.eigh(torch.cov(rows.mT))
     scale = values.clamp(min=0.01 * float(values.max())) ** -0.5
     generator = torch.Generator().manual_seed(5)
     weight = torch.randn(len(rows.mT), len(layer.bias), generator=generator).mT
     weight = weight @ directions @ torch.diag(scale) @ directions.mT
-    layer.weight.copy_(weight.view_as(layer.weight))  # type: ignore[operator, arg-type]
-    layer.bias.copy_(-weight @ rows.mean(0))  # type: ignore[operator]
+    layer.weight.copy_(weight.view_as(layer.weight))
+    layer.bias.copy_(-weight @ rows.mean(0))
 
 
 LONG = (403, 322, 207)

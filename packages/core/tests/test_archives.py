@@ -11,7 +11,7 @@ import pytest
 from asr_lab.checkpoints.archives import unpack
 from asr_lab.checkpoints.errors import CheckpointError, UnsafeCheckpointError
 
-Fill = Callable[[tarfile.TarFile], None]
+Fill = Callable[[tarfile.TarFile], object]
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
@@ -20,10 +20,11 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
     return info
 
 
-def add(archive: tarfile.TarFile, name: str, data: bytes = b"content") -> None:
+def add(archive: tarfile.TarFile, name: str, data: bytes = b"content") -> str:
     info = member(name)
     info.size = len(data)
     archive.addfile(info, io.BytesIO(data))
+    return name
 
 
 def write(path: Path, fill: Fill, mode: str = "w") -> Path:
@@ -67,7 +68,7 @@ UNSAFE: dict[str, tuple[Fill, str]] = {
     "other separator": (lambda a: add(a, "..\\x.yaml"), "leads outside"),
     "device": (lambda a: a.addfile(member("x", tarfile.CHRTYPE)), "neither a file nor a folder"),
     "pipe": (lambda a: a.addfile(member("x", tarfile.FIFOTYPE)), "neither a file nor a folder"),
-    "twice": (lambda a: (add(a, "x.yaml"), add(a, "./x.yaml"))[0], "'./x.yaml' twice"),
+    "twice": (lambda a: [add(a, name) for name in ("x.yaml", "./x.yaml")], "'./x.yaml' twice"),
 }
 
 
