@@ -227,6 +227,15 @@ def test_batch_norm_in_train_mode_depends_on_batch_mates_but_not_on_padding() ->
     assert not torch.allclose(encoded(0, 0), encoded(1, 0), rtol=1e-3)
 
 
+@pytest.mark.parametrize("positions", ["rotary", "relative"])
+def test_without_bias_only_norms_subsampling_and_head_have_one(positions: str) -> None:
+    changes = {"bias": False, "positions": positions}
+    config = ConformerConfig.from_dict({**ConformerConfig.tiny().to_dict(), **changes})
+    names = [name for name, _ in ConformerASRModel(config).encoder.named_parameters()]
+    biases = [name for name in names if name.endswith(".bias") and "subsampling" not in name]
+    assert biases and all("norm." in name for name in biases)
+
+
 def test_dropout_acts_in_train_mode_only() -> None:
     config = replace(ConformerConfig.tiny(), dropout=0.5, vocab=9)
     model, batch = ConformerASRModel(config), collate(random_utterances(config, [64]))

@@ -92,6 +92,8 @@ def allowed(importer: str, imported: str) -> bool:
     if here == "config":
         return there in ("config", "utils")
     if here.startswith("models.") and here != "models.base":
+        if ".interop" in importer:  # reads what others wrote, safely
+            return GROUPS.get(there, 9) <= 4
         return GROUPS.get(there, 9) <= 3
     return GROUPS.get(there, 9) < GROUPS[here]
 
@@ -119,6 +121,7 @@ def test_every_room_imports_from_earlier_groups_only() -> None:
         ("asr_lab.training.config", "from asr_lab.precision import support"),
         ("asr_lab.models.ssm.model", "from asr_lab.models.whisper.model import x"),
         ("asr_lab.models.ssm.model", "from asr_lab.checkpoints.directory import save"),
+        ("asr_lab.models.ssm.interop", "from asr_lab.training.run import train"),
         (
             "asr_lab.models.base.model",
             "if TYPE_CHECKING:\n    pass\nelse:\n    import asr_lab.data",

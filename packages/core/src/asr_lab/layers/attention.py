@@ -18,13 +18,19 @@ class RotaryAttention(nn.Module):
     """Multi-head attention whose queries and keys are rotated by their position."""
 
     def __init__(
-        self, dim: int, heads: int, *, dropout: float, context: Context | None = None
+        self,
+        dim: int,
+        heads: int,
+        *,
+        dropout: float,
+        context: Context | None = None,
+        bias: bool = True,
     ) -> None:
         """Build for `dim / heads` channels a head, an even number; no `context` is all steps."""
         super().__init__()
         self.heads, self.dropout, self.context = heads, dropout, context
-        self.inputs = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
+        self.inputs = nn.Linear(dim, 3 * dim, bias=bias)
+        self.out = nn.Linear(dim, dim, bias=bias)
 
     def table(self, steps: int, device: torch.device) -> Float[Tensor, "two steps pairs"]:
         """Return the table of positions that `forward` wants; one serves all layers."""
@@ -63,16 +69,22 @@ class RelativeAttention(nn.Module):
     """
 
     def __init__(
-        self, dim: int, heads: int, *, dropout: float, context: Context | None = None
+        self,
+        dim: int,
+        heads: int,
+        *,
+        dropout: float,
+        context: Context | None = None,
+        bias: bool = True,
     ) -> None:
-        """Build with biases of its own (u and v of the paper); no `context` is all steps."""
+        """Build with u and v of the paper, whatever `bias` says; no `context` is all steps."""
         super().__init__()
         self.heads, self.context = heads, context
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
+        self.query = nn.Linear(dim, dim, bias=bias)
+        self.key = nn.Linear(dim, dim, bias=bias)
+        self.value = nn.Linear(dim, dim, bias=bias)
         self.position = nn.Linear(dim, dim, bias=False)
-        self.out = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim, bias=bias)
         self.content_bias = nn.Parameter(torch.zeros(heads, dim // heads))
         self.position_bias = nn.Parameter(torch.zeros(heads, dim // heads))
         self.dropout = nn.Dropout(dropout)

@@ -15,13 +15,21 @@ class ConvolutionModule(nn.Module):
     Gulati et al. 2020 (arXiv 2005.08100, section 2.2), with a choice of norm.
     """
 
-    def __init__(self, dim: int, kernel: int, *, norm: NormKind, frozen: bool = False) -> None:
+    def __init__(
+        self,
+        dim: int,
+        kernel: int,
+        *,
+        norm: NormKind,
+        frozen: bool = False,
+        bias: bool = True,
+    ) -> None:
         """Build for an odd `kernel`, in steps; `frozen` keeps the statistics of batch norm."""
         super().__init__()
-        self.inner = nn.Linear(dim, 2 * dim)
-        self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        self.inner = nn.Linear(dim, 2 * dim, bias=bias)
+        self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim, bias=bias)
         self.norm = make_norm(norm, dim, frozen=frozen)
-        self.outer = nn.Linear(dim, dim)
+        self.outer = nn.Linear(dim, dim, bias=bias)
 
     def forward(
         self, values: Float[Tensor, "batch steps dim"], mask: Bool[Tensor, "batch steps"]

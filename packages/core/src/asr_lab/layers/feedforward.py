@@ -17,11 +17,12 @@ class FeedForward(nn.Module):
         *,
         dropout: float,
         activation: Callable[[Tensor], Tensor] = F.silu,
+        bias: bool = True,
     ) -> None:
         """Build with `factor * dim` hidden channels."""
         super().__init__()
-        self.inner = nn.Linear(dim, factor * dim)
-        self.outer = nn.Linear(factor * dim, dim)
+        self.inner = nn.Linear(dim, factor * dim, bias=bias)
+        self.outer = nn.Linear(factor * dim, dim, bias=bias)
         self.dropout = nn.Dropout(dropout)
         self.activation = activation
 

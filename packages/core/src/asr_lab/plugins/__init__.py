@@ -7,6 +7,7 @@ from asr_lab.plugins.registry import Registry
 from asr_lab.plugins.specs import (
     CommandSpec,
     DatasetSpec,
+    FormatSpec,
     ModelSpec,
     PrecisionSpec,
     TokenizerSpec,
@@ -17,6 +18,7 @@ from asr_lab.plugins.specs import (
 __all__ = [
     "CommandSpec",
     "DatasetSpec",
+    "FormatSpec",
     "ModelSpec",
     "PluginStatus",
     "Plugins",

@@ -130,6 +130,16 @@ COMMANDS = (
         summary="write down what is said in audio files",
         run="asr_lab.cli.transcribe:run",
     ),
+    CommandSpec(
+        name="import",
+        summary="make a checkpoint of another system's model",
+        run="asr_lab.cli.importing:run",
+    ),
+    CommandSpec(
+        name="export",
+        summary="write a checkpoint as another system's model",
+        run="asr_lab.cli.exporting:run",
+    ),
     CommandSpec(name="models", summary="list models and presets", run="asr_lab.cli.models:run"),
     CommandSpec(name="datasets", summary="list data sets", run="asr_lab.cli.datasets:run"),
     CommandSpec(

@@ -28,7 +28,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec(historic=True)
 def asr_lab_register(registry: Registry) -> None:
-    """Add models, data sets, tokenizers, precisions, trackers or commands to `registry`.
+    """Add models, data sets, tokenizers, precisions, trackers, formats or commands.
 
     Must not import torch: add specifications, which say where to import from.
     """

@@ -7,6 +7,7 @@ from typing import TypeVar
 from asr_lab.plugins.specs import (
     CommandSpec,
     DatasetSpec,
+    FormatSpec,
     ModelSpec,
     PrecisionSpec,
     Spec,
@@ -23,6 +24,7 @@ KINDS: dict[type[Spec], tuple[str, str]] = {
     TokenizerSpec: ("tokenizer", ""),
     PrecisionSpec: ("precision", ""),
     TrackerSpec: ("tracker", ""),
+    FormatSpec: ("format", ""),
     CommandSpec: ("command", "asr-lab --help"),
 }
 

@@ -100,6 +100,22 @@ class TrackerSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FormatSpec(Spec):
+    """Files of another system that models come from, go to, or both."""
+
+    model: str
+    """Short name of the model that the files hold, registered by the same plugin."""
+    detect: str
+    """Target of `detect(path: Path) -> bool`, which looks at names and little else; the module must
+    not import torch."""
+    read: str = ""
+    """Target of `read(path: Path) -> tuple[ASRModel, Tokenizer]`; empty if only written."""
+    write: str = ""
+    """Target of `write(model: ASRModel, tokenizer: Tokenizer, path: Path) -> None`; empty if they
+    are only read."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CommandSpec(Spec):
     """A command of `asr-lab`."""
 

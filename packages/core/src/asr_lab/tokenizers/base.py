@@ -108,7 +108,7 @@ class CharacterTokenizer(Tokenizer):
         try:
             return [self._ids[character] for character in composed]
         except KeyError:
-            raise _outside("the tokenizer", set(composed) - self._ids.keys()) from None
+            raise outside("the tokenizer", set(composed) - self._ids.keys()) from None
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the characters, joined."""
@@ -170,7 +170,7 @@ def load_tokenizer(kind: str, data: bytes) -> Tokenizer:
     return load(data)
 
 
-def _outside(where: str, characters: Iterable[str]) -> UserError:
+def outside(where: str, characters: Iterable[str]) -> UserError:
     """Return the error for characters a tokenizer does not have, at most ten of them shown."""
     found = sorted(characters)
     shown = ", ".join(f"{character!r} (U+{ord(character):04X})" for character in found[:10])

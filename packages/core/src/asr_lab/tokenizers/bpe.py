@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from asr_lab.tokenizers.base import Tokenizer
+from asr_lab.tokenizers.base import Tokenizer, outside
 from asr_lab.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,9 +63,16 @@ class BPETokenizer(Tokenizer):
         return {"unknown": int(self._processor.unk_id())}
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of the merged pieces, and of the bytes of characters never seen."""
+        """Return the ids of the merged pieces, and of the bytes of characters never seen.
+
+        Raises UserError for such characters if the model, made elsewhere, has no bytes.
+        """
         _check(text)
-        return list(self._processor.encode(text))
+        ids = list(self._processor.encode(text))
+        if (unknown := self._processor.unk_id()) in ids:  # never with byte fallback
+            missing = {one for one in text if unknown in self._processor.encode(one)}
+            raise outside("the tokenizer", missing)
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text; bytes that are no UTF-8 become replacement characters (U+FFFD)."""

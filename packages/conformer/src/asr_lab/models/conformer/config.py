@@ -46,6 +46,8 @@ class ConformerConfig(HeadConfig):
     freeze_statistics: bool = False
     """Normalise by the running statistics of batch norm in training too, and leave them as they
     are: for fine-tuning, where a batch is small or its speech another than the statistics'."""
+    bias: bool = True
+    """Give the linear layers and convolutions of the blocks a bias; the norms have one always."""
     scale_input: bool = False
     """Multiply the subsampled features by the square root of the width."""
     dropout: float = 0.1

@@ -19,18 +19,20 @@ class ConformerBlock(nn.Module):
     def __init__(self, config: ConformerConfig) -> None:
         """Build one block."""
         super().__init__()
-        dim, dropout = config.dim, config.dropout
+        dim, dropout, bias = config.dim, config.dropout, config.bias
         attention = RotaryAttention if config.positions == "rotary" else RelativeAttention
         self.before_norm = LayerNorm(dim)
-        self.before = FeedForward(dim, config.feedforward, dropout=dropout)
+        self.before = FeedForward(dim, config.feedforward, dropout=dropout, bias=bias)
         self.attention_norm = LayerNorm(dim)
-        self.attention = attention(dim, config.heads, dropout=dropout, context=config.context)
+        self.attention = attention(
+            dim, config.heads, dropout=dropout, context=config.context, bias=bias
+        )
         self.convolution_norm = LayerNorm(dim)
         self.convolution = ConvolutionModule(
-            dim, config.kernel, norm=config.norm, frozen=config.freeze_statistics
+            dim, config.kernel, norm=config.norm, frozen=config.freeze_statistics, bias=bias
         )
         self.after_norm = LayerNorm(dim)
-        self.after = FeedForward(dim, config.feedforward, dropout=dropout)
+        self.after = FeedForward(dim, config.feedforward, dropout=dropout, bias=bias)
         self.norm = LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 

@@ -1,6 +1,6 @@
 """Tells ASR Lab about the conformer; imports no model."""
 
-from asr_lab.plugins import ModelSpec, Registry, hookimpl
+from asr_lab.plugins import FormatSpec, ModelSpec, Registry, hookimpl
 
 PUBLISHED = ("small", "medium", "large", "large_18", "xlarge", "xxlarge", "fast_conformer")
 FROM_SCRATCH = {
@@ -11,10 +11,31 @@ FROM_SCRATCH = {
     "data.time_masks": 10,
 }
 
+INTEROP = "asr_lab.models.conformer.interop:"
+FORMATS = (
+    FormatSpec(
+        name="nemo",
+        summary="a .nemo archive of a Fast Conformer with CTC, RNN-T, TDT or a hybrid",
+        model="conformer",
+        detect="asr_lab.models.conformer.formats:is_nemo",
+        read=f"{INTEROP}read_nemo",
+    ),
+    FormatSpec(
+        name="parakeet",
+        summary="a folder of transformers' ParakeetForCTC, ParakeetForRNNT or ParakeetForTDT",
+        model="conformer",
+        detect="asr_lab.models.conformer.formats:is_parakeet",
+        read=f"{INTEROP}read_parakeet",
+        write=f"{INTEROP}write_parakeet",
+    ),
+)
+
 
 @hookimpl
 def asr_lab_register(registry: Registry) -> None:
     """Register `conformer`."""
+    for other in FORMATS:
+        registry.add(other)
     registry.add(
         ModelSpec(
             name="conformer",

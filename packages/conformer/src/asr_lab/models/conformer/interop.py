@@ -1,0 +1,50 @@
+"""Fast Conformers from and to other systems: transformers' Parakeet, and NeMo.
+
+    model, tokenizer = read_nemo(Path("stt_en_fastconformer_ctc_large.nemo"))
+    write_parakeet(model, tokenizer, Path("parakeet"))
+
+Features are always those of the recipe `nemo`, which the model's configuration names. No code of a
+file is ever run.
+"""
+
+from pathlib import Path
+
+from asr_lab.models.conformer.interop_nemo import read_archive
+from asr_lab.models.conformer.interop_parakeet import read_folder, write_folder
+from asr_lab.models.conformer.model import ConformerASRModel
+from asr_lab.tokenizers import BPETokenizer, Tokenizer
+
+__all__ = ["read_nemo", "read_parakeet", "write_parakeet"]
+
+
+def read_parakeet(folder: Path) -> tuple[ConformerASRModel, BPETokenizer]:
+    """Read what `save_pretrained` of ParakeetForCTC, ForRNNT or ForTDT and its processor wrote.
+
+    The model is in eval mode, in FP32, on the CPU, and keeps its batch-norm statistics when it is
+    trained further. Their blank, wherever it stands, becomes our last score. Raises
+    MissingCheckpointError, DamagedCheckpointError, MismatchedCheckpointError for a model that has
+    no place here, and UserError for a tokenizer that is not of sentencepiece.
+    """
+    return read_folder(folder)
+
+
+def write_parakeet(
+    model: ConformerASRModel, tokenizer: Tokenizer, folder: Path, *, blank_id: int | None = None
+) -> None:
+    """Write weights, configuration, tokenizer and processor that `from_pretrained` reads.
+
+    `blank_id` is the place of the blank among their scores, the last unless given. Raises UserError
+    for a model that transformers' classes cannot hold, and CannotWriteError.
+    """
+    write_folder(model, tokenizer, folder, blank_id)
+
+
+def read_nemo(path: Path) -> tuple[ConformerASRModel, BPETokenizer]:
+    """Read a `.nemo` archive of a Fast Conformer with CTC, RNN-T, TDT, or one of these and CTC.
+
+    The model is in eval mode, in FP32, on the CPU, and keeps its batch-norm statistics when it is
+    trained further. Raises MissingCheckpointError, DamagedCheckpointError for an archive that is
+    truncated, UnsafeCheckpointError for one with links, paths that lead outside, absurd sizes or
+    weights that would run code, and MismatchedCheckpointError for a model that has no place here.
+    """
+    return read_archive(path)

@@ -1,0 +1,76 @@
+"""`asr-lab import`: a checkpoint of this lab from the files of another system."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asr_lab.cli.options import parse_options
+from asr_lab.plugins.loading import installed_plugins
+from asr_lab.plugins.registry import Registry
+from asr_lab.plugins.specs import FormatSpec, load_target
+from asr_lab.utils.errors import UserError
+
+SUMMARY = "Make a checkpoint, as training does, of a model that another system trained."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """What `import` takes."""
+
+    source: str = field(metadata={"positional": True})
+    """File or folder of the other system."""
+    output: str
+    """Checkpoint to write, such as best.pt."""
+    format: str = ""
+    """Format of the source; empty to tell by its name and what is in it."""
+    language: str = ""
+    """Language that the model recognises, such as en; empty if unknown."""
+    overwrite: bool = False
+    """Replace a checkpoint that is there."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse_options(ImportOptions, argv, "import", SUMMARY)
+    if options is None:
+        return 0
+    plugins = installed_plugins()
+    source, output = Path(options.source), Path(options.output)
+    if not source.exists():
+        raise UserError(f"no file or folder {source}; check the path")
+    if output.is_dir() or (output.exists() and not options.overwrite):
+        raise UserError(f"{output} exists; choose another --output or say --overwrite")
+    owner, spec = find_format(source, options.format, plugins.registry)
+    from asr_lab.checkpoints.foreign import import_model
+
+    portable = import_model(source, owner, spec, output, options.language, plugins)
+    print(f"{portable.model} from {source} ({spec.name})")
+    print(f"file   {output}")
+    print(f"next   asr-lab evaluate --checkpoint {output} --dataset NAME")
+    return 0
+
+
+def find_format(source: Path, name: str, registry: Registry) -> tuple[str, FormatSpec]:
+    """Return the plugin and specification of the format that is named, or that `source` has.
+
+    Raises UserError if there is none, or more than one.
+    """
+    readable = [(owner, spec) for owner, spec in registry.all(FormatSpec) if spec.read]
+    names = ", ".join(spec.name for _, spec in readable) or "none is installed"
+    if name:
+        owner, spec = registry.find(FormatSpec, name)
+        if not spec.read:
+            raise UserError(f"format {name!r} can only be written; choose from {names}")
+        return owner, spec
+    found = [pair for pair in readable if detects(pair[1], source)]
+    if len(found) != 1:
+        what = "of no known format" if not found else "of more than one format"
+        raise UserError(f"{source} is {what}; say --format ({names})")
+    return found[0]
+
+
+def detects(spec: FormatSpec, source: Path) -> bool:
+    """Return True if a format recognises its files."""
+    detect = load_target(spec.detect)
+    assert callable(detect)
+    return bool(detect(source))
