@@ -25,17 +25,17 @@ def activation_of(value, TANH: tl.constexpr):
     return found
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "count"])
 @no_type_check
 def activate(
+    first,
+    count,
     projected,
     predicted,
     cells,
     active,
     tail_weight,
     tail_logits,
-    first,
-    count,
     steps,
     positions,
     hidden,
@@ -97,9 +97,11 @@ def logits_tile(
     return logits + tl.load(bias + columns)[None, :]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "count"])
 @no_type_check
 def score_tiles(
+    first,
+    count,
     active,
     weight,
     bias,
@@ -108,8 +110,6 @@ def score_tiles(
     sums,
     blank_logits,
     token_logits,
-    first,
-    count,
     capacity,
     tiles,
     blank_id,
@@ -165,9 +165,11 @@ def log_mass(tail, index, DURATIONS: tl.constexpr):
     return (peak + tl.log(mass))[:, None]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "count"])
 @no_type_check
 def normalise(
+    first,
+    count,
     cells,
     labels,
     maxima,
@@ -180,8 +182,6 @@ def normalise(
     blank_plane,
     token_plane,
     duration_planes,
-    first,
-    count,
     capacity,
     steps,
     positions,
@@ -227,9 +227,11 @@ def normalise(
     tl.store(token_plane + target, token - log_total, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "count"])
 @no_type_check
 def differentiate(
+    first,
+    count,
     active,
     weight,
     bias,
@@ -239,8 +241,6 @@ def differentiate(
     tokens,
     gradient,
     bias_parts,
-    first,
-    count,
     pitch_of_gradient,
     tiles,
     blank_id,
@@ -250,7 +250,10 @@ def differentiate(
     COLUMNS: tl.constexpr,
     INNER: tl.constexpr,
 ):
-    """Write the gradient in a tile of logits, and its sums over the tile's rows."""
+    """Write the gradient in a tile of logits, and add its sums over the tile's rows to the parts.
+
+    A part is added to by one program of each chunk, so chunk by chunk, in order.
+    """
     tile, part = tl.program_id(0) % tiles, tl.program_id(0) // tiles
     rows = part * ROWS + tl.arange(0, ROWS)
     columns = tile * COLUMNS + tl.arange(0, COLUMNS)
@@ -269,12 +272,15 @@ def differentiate(
     found = tl.where(inside[:, None], found, 0.0)
     target = gradient + rows[:, None] * pitch_of_gradient + columns[None, :]
     tl.store(target, found.to(gradient.dtype.element_ty), mask=inside[:, None])
-    tl.store(bias_parts + part * pitch_of_gradient + columns, tl.sum(found, 0))
+    parts = bias_parts + part * pitch_of_gradient + columns
+    tl.store(parts, tl.load(parts) + tl.sum(found, 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "count"])
 @no_type_check
 def differentiate_tail(
+    first,
+    count,
     tail_logits,
     tail_bias,
     labels,
@@ -284,8 +290,6 @@ def differentiate_tail(
     lasting,
     gradient,
     bias_parts,
-    first,
-    count,
     pitch_of_gradient,
     main,
     blank_id,
@@ -320,4 +324,4 @@ def differentiate_tail(
     target = gradient + rows[:, None] * pitch_of_gradient + columns[None, :]
     tl.store(target, found.to(gradient.dtype.element_ty), mask=inside[:, None])
     parts = bias_parts + tl.program_id(0) * pitch_of_gradient + columns
-    tl.store(parts, tl.sum(found, 0))
+    tl.store(parts, tl.load(parts) + tl.sum(found, 0))
