@@ -43,10 +43,11 @@ def activate(
     TANH: tl.constexpr,
     TAIL: tl.constexpr,
     PRECISION: tl.constexpr,
+    SPAN: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Write the activation of a chunk's rows, and their logits at the last TAIL scores."""
+    """Write SPAN columns of a chunk's activations, and with all, logits at the last TAIL scores."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inside = rows < count
     cell = tl.load(cells + first + rows, mask=inside, other=0)
@@ -57,8 +58,8 @@ def activate(
     if TAIL:
         tail = tl.arange(0, TAIL)
         logits = tl.zeros([ROWS, TAIL], tl.float32)
-    for start in range(0, PITCH, COLUMNS):
-        columns = start + tl.arange(0, COLUMNS)
+    for start in range(0, SPAN, COLUMNS):
+        columns = tl.program_id(1) * SPAN + start + tl.arange(0, COLUMNS)
         mask = inside[:, None] & (columns < hidden)[None, :]
         one = tl.load(of_step + columns[None, :], mask=mask, other=0.0).to(tl.float32)
         other = tl.load(of_place + columns[None, :], mask=mask, other=0.0).to(tl.float32)

@@ -86,15 +86,23 @@ class Pass:
         active = self.new(capacity, weight.shape[1], dtype=weight.dtype)
         return active, self.new(capacity if self.joint.tail else 0, TAIL)
 
-    def activate(self, active: Tensor, tail_logits: Tensor) -> Repeated:
-        """Return the kernel that fills these buffers."""
+    def activate(self, active: Tensor, tail_logits: Tensor) -> Callable[[int, int], None]:
+        """Return what fills these buffers, given the first row and how many."""
         one = self.joint
-        return Repeated(
+        pitch = active.shape[1]
+        # Logits in the tail want a row's every column; else there are more programs, of 64 each.
+        span = pitch if one.tail else 64
+        kernel = Repeated(
             joint.activate, self.projected, self.predicted, self.places.cells, active,
             one.weight[one.main :], tail_logits, self.steps, self.positions, self.hidden,
-            PITCH=active.shape[1], TANH=one.tanh, TAIL=one.tail, PRECISION=one.precision,
+            PITCH=pitch, TANH=one.tanh, TAIL=one.tail, PRECISION=one.precision, SPAN=span,
             ROWS=ACTIVATE, COLUMNS=64, num_warps=4,
         )  # fmt: skip
+
+        def fill(first: int, count: int) -> None:
+            kernel(grid(triton.cdiv(count, ACTIVATE), pitch // span), first, count)
+
+        return fill
 
 
 def grid(first: int, second: int = 1) -> tuple[int, int, int]:
@@ -132,7 +140,7 @@ def score(work: Pass) -> Lattice:
     )  # fmt: skip
     for first in range(0, rows, SCORED_ROWS):
         count = min(rows - first, SCORED_ROWS)
-        activate(grid(triton.cdiv(count, ACTIVATE)), first, count)
+        activate(first, count)
         score_tiles(grid(triton.cdiv(count, one.tiles.rows) * tiles), first, count)
         normalise(grid(triton.cdiv(count, 128)), first, count)
     return found
@@ -183,7 +191,7 @@ def gradients(work: Pass, normaliser: Tensor, taken: Occupancy, scale: Tensor) -
     with exact_products(active.dtype):
         for number, chunk in enumerate(places.chunks):
             rows = chunk.first, chunk.rows
-            activate(grid(triton.cdiv(chunk.rows, ACTIVATE)), *rows)
+            activate(*rows)
             for kernel, tiles in differentiate:
                 kernel(grid(triton.cdiv(chunk.rows, one.tiles.rows) * tiles), *rows)
             known, used = gradient[: chunk.rows], active[: chunk.rows]
