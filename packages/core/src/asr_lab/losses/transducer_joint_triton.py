@@ -48,7 +48,9 @@ def activate(
     COLUMNS: tl.constexpr,
 ):
     """Write SPAN columns of a chunk's activations, and with all, logits at the last TAIL scores."""
-    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    # Neighbours have the same rows, so that these are written whole.
+    block, part = tl.program_id(0) % (PITCH // SPAN), tl.program_id(0) // (PITCH // SPAN)
+    rows = part * ROWS + tl.arange(0, ROWS)
     inside = rows < count
     cell = tl.load(cells + first + rows, mask=inside, other=0)
     step = cell // positions
@@ -59,7 +61,7 @@ def activate(
         tail = tl.arange(0, TAIL)
         logits = tl.zeros([ROWS, TAIL], tl.float32)
     for start in range(0, SPAN, COLUMNS):
-        columns = tl.program_id(1) * SPAN + start + tl.arange(0, COLUMNS)
+        columns = block * SPAN + start + tl.arange(0, COLUMNS)
         mask = inside[:, None] & (columns < hidden)[None, :]
         one = tl.load(of_step + columns[None, :], mask=mask, other=0.0).to(tl.float32)
         other = tl.load(of_place + columns[None, :], mask=mask, other=0.0).to(tl.float32)

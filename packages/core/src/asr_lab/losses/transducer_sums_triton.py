@@ -53,8 +53,10 @@ def sum_gradients(
     are added, step by step, to the FP32 gradients in predicted positions: a program has all of an
     utterance's positions, and one of `groups` shares of its steps, with a sum for each group.
     """
-    row = first_row + tl.program_id(0) // groups
-    group = tl.program_id(0) % groups
+    # Neighbours have the same rows, so that these are read whole.
+    blocks = tl.cdiv(hidden, COLUMNS)
+    row = first_row + tl.program_id(0) // blocks // groups
+    group = tl.program_id(0) // blocks % groups
     share = (span + groups - 1) // groups
     offset = group * share
     end = tl.minimum(tl.minimum(tl.load(lengths + row) - first_step, span), offset + share)
@@ -62,7 +64,7 @@ def sum_gradients(
         width = tl.load(widths + row)
         start = tl.load(starts + first_start + row) - first
         places = tl.arange(0, PLACES)
-        columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+        columns = tl.program_id(0) % blocks * COLUMNS + tl.arange(0, COLUMNS)
         known = columns < hidden
         mask = (places < width)[:, None] & known[None, :]
         cells = (row.to(tl.int64) * positions + places)[:, None] * hidden + columns[None, :]

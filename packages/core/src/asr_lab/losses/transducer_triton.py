@@ -100,14 +100,9 @@ class Pass:
         )  # fmt: skip
 
         def fill(first: int, count: int) -> None:
-            kernel(grid(triton.cdiv(count, ACTIVATE), pitch // span), first, count)
+            kernel(triton.cdiv(count, ACTIVATE) * (pitch // span), first, count)
 
         return fill
-
-
-def grid(first: int, second: int = 1) -> tuple[int, int, int]:
-    """Return that many programs, in full."""
-    return first, second, 1
 
 
 def whole(rows: int) -> int:
@@ -141,8 +136,8 @@ def score(work: Pass) -> Lattice:
     for first in range(0, rows, SCORED_ROWS):
         count = min(rows - first, SCORED_ROWS)
         activate(first, count)
-        score_tiles(grid(triton.cdiv(count, one.tiles.rows) * tiles), first, count)
-        normalise(grid(triton.cdiv(count, 128)), first, count)
+        score_tiles(triton.cdiv(count, one.tiles.rows) * tiles, first, count)
+        normalise(triton.cdiv(count, 128), first, count)
     return found
 
 
@@ -193,14 +188,14 @@ def gradients(work: Pass, normaliser: Tensor, taken: Occupancy, scale: Tensor) -
             rows = chunk.first, chunk.rows
             activate(*rows)
             for kernel, tiles in differentiate:
-                kernel(grid(triton.cdiv(chunk.rows, one.tiles.rows) * tiles), *rows)
+                kernel(triton.cdiv(chunk.rows, one.tiles.rows) * tiles, *rows)
             known, used = gradient[: chunk.rows], active[: chunk.rows]
             of_weight = add_product(of_weight, known.T, used)
             # The gradient in the activations takes their place: they are no longer needed.
             torch.mm(known, one.weight, out=used)
             utterances, first_start = chunk.utterances, number * len(work.projected)
             add_sums(
-                grid(len(utterances) * groups, blocks), first_start,
+                len(utterances) * groups * blocks, first_start,
                 utterances.start, chunk.first_step, chunk.span, chunk.first,
             )  # fmt: skip
     return Operands(

@@ -16,7 +16,7 @@ class Repeated:
     the kernel names them in `do_not_specialize`.
     """
 
-    def __init__(self, kernel: Any, *fixed: Tensor | float, **constants: Any) -> None:  # noqa: ANN401
+    def __init__(self, kernel: Any, *fixed: Tensor | int, **constants: Any) -> None:  # noqa: ANN401
         """Hold the arguments behind those that vary, and the kernel's constants and options."""
         self.kernel, self.fixed, self.constants = kernel, fixed, constants
         self.compiled: CompiledKernel | None = None
@@ -24,8 +24,9 @@ class Repeated:
         names = [name for name in signature(kernel.fn).parameters if name in constants]
         self.arguments = (*fixed, *(constants[name] for name in names))
 
-    def __call__(self, grid: tuple[int, int, int], *varying: int) -> None:
-        """Launch on the current device and stream, which must be those of the first launch."""
+    def __call__(self, programs: int, *varying: int) -> None:
+        """Launch that many programs on the current stream of the first launch's device."""
+        grid = (programs, 1, 1)
         if self.compiled is not None:
             self.compiled[grid](*varying, *self.arguments)
             return
