@@ -10,10 +10,10 @@ from triton.compiler import CompiledKernel
 class Repeated:
     """A kernel whose first parameters vary from launch to launch, all others being fixed.
 
-    Triton's ordinary launch inspects every argument each time, which takes a slow host 80 us. Here
-    only the first launch does, and finds the compiled kernel; later ones call that with the same
-    tensors. The parameters that vary are integers below 2^31, of which nothing may be assumed:
-    the kernel names them in `do_not_specialize`.
+    Triton's ordinary launch inspects every argument each time, which may take the host longer than
+    the kernel takes. Here only the first launch does, and finds the compiled kernel; later ones
+    call that with the same tensors. The parameters that vary are integers below 2^31, of which
+    nothing may be assumed: the kernel names them in `do_not_specialize`.
     """
 
     def __init__(self, kernel: Any, *fixed: Tensor | int, **constants: Any) -> None:  # noqa: ANN401
