@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from asr_lab.losses.transducer import why_not_fused
-from asr_lab.losses.transducer_chunks import layout, plan
+from asr_lab.losses.transducer_chunks import plan
 from asr_lab.losses.transducer_settings import TransducerSettings
 
 LOSS, GRADIENT, HALF = 1e-6, 1e-6, 2e-3
@@ -57,23 +57,28 @@ def test_the_kernels_repeat_bit_by_bit(errors: dict[str, list[float]]) -> None:
 
 @pytest.mark.parametrize("most", [1, 7, 20, 1000])
 def test_every_cell_has_one_row(most: int) -> None:
-    lengths, token_lengths = torch.tensor([5, 0, 3, 1]), torch.tensor([2, 4, 0, 3])
-    tokens = torch.arange(16).reshape(4, 4)
-    found = layout(lengths, tokens, token_lengths, 6, 5, most)
+    lengths, widths = [5, 0, 3, 1], [3, 5, 1, 4]
+    chunks, starts = plan(lengths, widths, most)
+    cells = [
+        (places[row] + (step - chunk.first_step) * widths[row] + place, (row, step, place))
+        for chunk, places in zip(chunks, starts, strict=True)
+        for row in range(4)
+        if places[row] >= 0
+        for step in range(chunk.first_step, min(chunk.first_step + chunk.span, lengths[row]))
+        for place in range(widths[row])
+    ]
     expected = [
-        (row * 6 + step) * 5 + place
+        (row, step, place)
         for row in range(4)
         for step in range(lengths[row])
-        for place in range(token_lengths[row] + 1)
+        for place in range(widths[row])
     ]
-    assert sorted(found.cells.tolist()) == expected
-    for cell, label in zip(found.cells.tolist(), found.labels.tolist(), strict=True):
-        row, place = cell // 30, cell % 5
-        assert label == (tokens[row, place] if place < token_lengths[row] else -1)
-    for chunk, starts in zip(found.chunks, found.starts, strict=True):
-        for row in chunk.utterances:
-            if lengths[row] > chunk.first_step:
-                assert found.cells[starts[row]] == (row * 6 + chunk.first_step) * 5
+    assert sorted(cell for _, cell in cells) == expected
+    assert sorted(number for number, _ in cells) == list(range(len(expected)))
+    for chunk, places in zip(chunks, starts, strict=True):
+        numbers = [start for start in places if start >= 0]
+        assert min(numbers) == chunk.first
+        assert all(row in chunk.utterances for row in range(4) if places[row] >= 0)
 
 
 def test_chunks_are_no_larger_than_asked() -> None:

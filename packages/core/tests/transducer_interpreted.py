@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from asr_lab.losses import transducer_triton as fused
+from asr_lab.losses.transducer_chunks import Sizes
 from asr_lab.losses.transducer_plain import Operands, Texts, plain_transducer
 from asr_lab.losses.transducer_settings import TransducerSettings
 
@@ -48,6 +49,14 @@ def texts(tokens: int) -> Texts:
     )
 
 
+def total_of(
+    inputs: Operands, said: Texts, settings: TransducerSettings, dtype: torch.dtype
+) -> Tensor:
+    """Return the loss by the kernels."""
+    sizes = Sizes(said.lengths.tolist(), said.token_lengths.tolist())
+    return fused.fused_transducer(inputs, said, settings, dtype, sizes)
+
+
 def results(total: Tensor, inputs: Operands) -> list[Tensor]:
     """Return the loss and its gradients, times 2."""
     return [total.detach(), *torch.autograd.grad(2 * total, inputs)]
@@ -56,7 +65,7 @@ def results(total: Tensor, inputs: Operands) -> list[Tensor]:
 def errors(settings: TransducerSettings, dtype: torch.dtype) -> list[float]:
     """Return the relative errors of loss and gradients."""
     inputs, said = operands(settings.scores, dtype), texts(settings.blank_id)
-    found = results(fused.fused_transducer(inputs, said, settings, dtype), inputs)
+    found = results(total_of(inputs, said, settings, dtype), inputs)
     exact = Operands._make(one.detach().double().requires_grad_(True) for one in inputs)
     expected = results(plain_transducer(exact, said, settings, dtype), exact)
     relative = [
@@ -69,16 +78,14 @@ def errors(settings: TransducerSettings, dtype: torch.dtype) -> list[float]:
 def changes(settings: TransducerSettings) -> list[float]:
     """Return the largest change of loss and gradients in a repetition."""
     inputs, said = operands(settings.scores, torch.float32), texts(settings.blank_id)
-    runs = [
-        results(fused.fused_transducer(inputs, said, settings, torch.float32), inputs)
-        for _ in range(2)
-    ]
+    runs = [results(total_of(inputs, said, settings, torch.float32), inputs) for _ in range(2)]
     return [float((one - other).abs().max()) for one, other in zip(*runs, strict=True)]
 
 
 if __name__ == "__main__":
     # Several chunks, of which one begins inside an utterance.
-    setattr(fused, "ROWS", int(sys.argv[1]))  # noqa: B010
+    for name in ("ROWS", "SCORED_ROWS"):
+        setattr(fused, name, int(sys.argv[1]))
     half = {"fp16": errors(CASES["tdt in whole tiles"], torch.float16)}
     single = {name: errors(settings, torch.float32) for name, settings in CASES.items()}
     again = {"again": changes(CASES["tdt padded to a tile, no duration 0"])}

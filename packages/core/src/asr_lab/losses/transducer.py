@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from asr_lab.losses.transducer_chunks import Sizes
 from asr_lab.losses.transducer_plain import Operands, Texts, plain_transducer
 from asr_lab.losses.transducer_settings import TransducerSettings
 from asr_lab.models.base.outputs import LossPart
@@ -54,14 +55,14 @@ def transducer_loss(
     )
     inputs = Operands(projected, predicted, weight, bias)
     texts = Texts(torch.where(valid, lengths, 0), tokens, torch.where(valid, token_lengths, 0))
-    count = check(inputs, texts, valid, settings)
+    count, sizes = check(inputs, texts, valid, settings)
     rounding = operand_type(projected, predicted)
     if why_not_fused(projected, predicted, settings, rounding):
         total = plain_transducer(inputs, texts, settings, rounding)
     else:
         from asr_lab.losses.transducer_triton import fused_transducer
 
-        total = fused_transducer(inputs, texts, settings, rounding)
+        total = fused_transducer(inputs, texts, settings, rounding, sizes)
     return LossPart(sum=total, count=count, weight=part_weight)
 
 
@@ -105,25 +106,22 @@ def operand_type(
 
 def check(
     inputs: Operands, texts: Texts, valid: Bool[Tensor, " batch"], settings: TransducerSettings
-) -> int:
-    """Return how many utterances count; raise where shapes, lengths or tokens do not fit."""
+) -> tuple[int, Sizes]:
+    """Return how many utterances count and their sizes; raise where a shape or value is wrong."""
     scores, steps = len(inputs.bias), inputs.projected.shape[1]
     if scores != settings.scores:
         parts = f"{settings.blank_id} tokens, a blank and {len(settings.durations)} durations"
         raise ValueError(f"{parts} need {settings.scores} scores; the joint has {scores}")
     places = torch.arange(texts.tokens.shape[1], device=texts.tokens.device)
     spoken = texts.tokens.masked_fill(places >= texts.token_lengths[:, None], 0)
+    edges = torch.stack(spoken.aminmax()) if spoken.numel() else spoken.new_zeros(2)
     # One transfer tells all, and the sizes of the lattice with it.
-    edges = [(part.amin(), part.amax()) for part in (texts.lengths, texts.token_lengths)]
-    if spoken.numel():
-        edges.append((spoken.amin(), spoken.amax()))
-    facts = torch.stack([valid.sum(), *(value for pair in edges for value in pair)]).tolist()
-    names = ("length", "token length", "token")
+    told = (valid.sum().reshape(1), edges, texts.lengths, texts.token_lengths)
+    count, *facts = torch.cat(told).tolist()
+    sizes = Sizes(facts[2 : 2 + len(valid)], facts[2 + len(valid) :])
     room = min(texts.tokens.shape[1], inputs.predicted.shape[1] - 1)
-    most = (steps, room, settings.blank_id - 1)
-    found = zip(names, facts[1::2], facts[2::2], most, strict=False)
-    for name, least_found, most_found, bound in found:
-        if least_found < 0 or most_found > bound:
-            wrong = least_found if least_found < 0 else most_found
-            raise ValueError(f"a {name} must be from 0 to {bound}; found {wrong}")
-    return int(facts[0])
+    bounds = (("length", sizes.lengths, steps), ("token length", sizes.token_lengths, room))
+    for name, found, bound in (*bounds, ("token", facts[:2], settings.blank_id - 1)):
+        if wrong := [value for value in found if not 0 <= value <= bound]:
+            raise ValueError(f"a {name} must be from 0 to {bound}; found {min(wrong)}")
+    return count, sizes

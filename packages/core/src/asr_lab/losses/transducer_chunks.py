@@ -6,12 +6,13 @@ have no row. Chunks depend on the lengths alone, so all sums have a fixed order.
 
 from typing import NamedTuple
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
+ROWS = 354 * 128
+"""Rows of a chunk at most: 58 MB of activations and 93 of gradients in BF16, 640 by 1024."""
+SCORED_ROWS = 792 * 128
+"""Rows at a time where there are no gradients: 130 MB of activations in BF16, 640 wide.
 
-ROWS = 32768
-"""Rows of a chunk at most: 40 MiB of activations and 64 of gradients in BF16, 640 by 1024."""
+Eight tiles of logits a row make 24 whole waves of an H100 then, two programs a multiprocessor.
+"""
 
 
 class Chunk(NamedTuple):
@@ -25,25 +26,18 @@ class Chunk(NamedTuple):
     rows: int
 
 
-class Layout(NamedTuple):
-    """All chunks, and the cell of every row."""
+class Sizes(NamedTuple):
+    """What the host knows of a batch's utterances."""
 
-    chunks: tuple[Chunk, ...]
-    starts: Int[Tensor, "chunks batch"]
-    """Row of each utterance's first cell in a chunk."""
-    cells: Int[Tensor, " rows"]
-    """Index of each row's cell, were the lattice of the batch a tensor."""
-    labels: Int[Tensor, " rows"]
-    """Token that leads on from each row's cell; -1 at the last position."""
-    widths: Int[Tensor, " batch"]
-    """Positions of each utterance."""
+    lengths: list[int]
+    token_lengths: list[int]
 
 
 def plan(lengths: list[int], widths: list[int], most: int) -> tuple[list[Chunk], list[list[int]]]:
     """Return chunks of up to `most` rows and each utterance's first row in them.
 
-    `widths` are positions: one more than tokens. A single step may exceed `most` only where one
-    utterance alone does.
+    `widths` are positions: one more than tokens. An utterance without rows in a chunk has -1.
+    A single step may exceed `most` only where one utterance alone does.
     """
     chunks: list[Chunk] = []
     starts: list[list[int]] = []
@@ -57,7 +51,7 @@ def plan(lengths: list[int], widths: list[int], most: int) -> tuple[list[Chunk],
         while left := [row for row in rows if lengths[row] > step]:
             span = max(most // sum(widths[row] for row in left), 1)
             span = min(span, max(lengths[row] for row in left) - step)
-            begin, places = first, [0] * len(lengths)
+            begin, places = first, [-1] * len(lengths)
             for row in left:
                 places[row] = first
                 first += min(lengths[row] - step, span) * widths[row]
@@ -66,44 +60,3 @@ def plan(lengths: list[int], widths: list[int], most: int) -> tuple[list[Chunk],
             step += span
         low = high
     return chunks, starts
-
-
-def layout(
-    lengths: Int[Tensor, " batch"],
-    tokens: Int[Tensor, "batch tokens"],
-    token_lengths: Int[Tensor, " batch"],
-    steps: int,
-    positions: int,
-    most: int = ROWS,
-) -> Layout:
-    """Return the layout of a batch, in chunks of up to `most` rows, on the device of `tokens`."""
-    device = tokens.device
-    sizes = torch.stack([lengths, token_lengths]).cpu()
-    known_lengths, known_widths = sizes[0].tolist(), (sizes[1] + 1).tolist()
-    chunks, starts = plan(known_lengths, known_widths, most)
-    segments = [
-        (row, chunk.first_step, places[row], min(known_lengths[row] - chunk.first_step, chunk.span))
-        for chunk, places in zip(chunks, starts, strict=True)
-        for row in chunk.utterances
-        if known_lengths[row] > chunk.first_step
-    ]
-    total = sum(chunk.rows for chunk in chunks)
-    table = torch.tensor(segments, dtype=torch.int64).reshape(-1, 4).to(device)
-    widths = (token_lengths + 1).to(torch.int32)
-    counts = table[:, 3] * widths[table[:, 0]]
-    segment = torch.repeat_interleave(
-        torch.arange(len(segments), device=device), counts, output_size=total
-    )
-    row, width = table[segment, 0], widths[table[segment, 0]]
-    inside = torch.arange(total, device=device) - table[segment, 2]
-    place = inside % width
-    cells = (row * steps + table[segment, 1] + inside // width) * positions + place
-    padded = torch.nn.functional.pad(tokens, (0, 1))
-    labels = torch.where(place < width - 1, padded[row, place], -1)
-    return Layout(
-        tuple(chunks),
-        torch.tensor(starts, dtype=torch.int32).reshape(-1, len(known_lengths)).to(device),
-        cells.to(torch.int32),
-        labels.to(torch.int32),
-        widths,
-    )

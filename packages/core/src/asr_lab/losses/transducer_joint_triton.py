@@ -25,17 +25,17 @@ def activation_of(value, TANH: tl.constexpr):
     return found
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "count"])
 @no_type_check
 def activate(
+    first,
+    count,
     projected,
     predicted,
     cells,
     active,
     tail_weight,
     tail_logits,
-    first,
-    count,
     steps,
     positions,
     hidden,
@@ -43,11 +43,14 @@ def activate(
     TANH: tl.constexpr,
     TAIL: tl.constexpr,
     PRECISION: tl.constexpr,
+    SPAN: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Write the activation of a chunk's rows, and their logits at the last TAIL scores."""
-    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    """Write SPAN columns of a chunk's activations, and with all, logits at the last TAIL scores."""
+    # Neighbours have the same rows, so that these are written whole.
+    block, part = tl.program_id(0) % (PITCH // SPAN), tl.program_id(0) // (PITCH // SPAN)
+    rows = part * ROWS + tl.arange(0, ROWS)
     inside = rows < count
     cell = tl.load(cells + first + rows, mask=inside, other=0)
     step = cell // positions
@@ -57,8 +60,8 @@ def activate(
     if TAIL:
         tail = tl.arange(0, TAIL)
         logits = tl.zeros([ROWS, TAIL], tl.float32)
-    for start in range(0, PITCH, COLUMNS):
-        columns = start + tl.arange(0, COLUMNS)
+    for start in range(0, SPAN, COLUMNS):
+        columns = block * SPAN + start + tl.arange(0, COLUMNS)
         mask = inside[:, None] & (columns < hidden)[None, :]
         one = tl.load(of_step + columns[None, :], mask=mask, other=0.0).to(tl.float32)
         other = tl.load(of_place + columns[None, :], mask=mask, other=0.0).to(tl.float32)
@@ -97,9 +100,11 @@ def logits_tile(
     return logits + tl.load(bias + columns)[None, :]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "count"])
 @no_type_check
 def score_tiles(
+    first,
+    count,
     active,
     weight,
     bias,
@@ -108,8 +113,6 @@ def score_tiles(
     sums,
     blank_logits,
     token_logits,
-    first,
-    count,
     capacity,
     tiles,
     blank_id,
@@ -165,9 +168,11 @@ def log_mass(tail, index, DURATIONS: tl.constexpr):
     return (peak + tl.log(mass))[:, None]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "count"])
 @no_type_check
 def normalise(
+    first,
+    count,
     cells,
     labels,
     maxima,
@@ -180,8 +185,6 @@ def normalise(
     blank_plane,
     token_plane,
     duration_planes,
-    first,
-    count,
     capacity,
     steps,
     positions,
@@ -227,9 +230,11 @@ def normalise(
     tl.store(token_plane + target, token - log_total, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "count"])
 @no_type_check
 def differentiate(
+    first,
+    count,
     active,
     weight,
     bias,
@@ -239,8 +244,6 @@ def differentiate(
     tokens,
     gradient,
     bias_parts,
-    first,
-    count,
     pitch_of_gradient,
     tiles,
     blank_id,
@@ -250,7 +253,10 @@ def differentiate(
     COLUMNS: tl.constexpr,
     INNER: tl.constexpr,
 ):
-    """Write the gradient in a tile of logits, and its sums over the tile's rows."""
+    """Write the gradient in a tile of logits, and add its sums over the tile's rows to the parts.
+
+    A part is added to by one program of each chunk, so chunk by chunk, in order.
+    """
     tile, part = tl.program_id(0) % tiles, tl.program_id(0) // tiles
     rows = part * ROWS + tl.arange(0, ROWS)
     columns = tile * COLUMNS + tl.arange(0, COLUMNS)
@@ -269,12 +275,15 @@ def differentiate(
     found = tl.where(inside[:, None], found, 0.0)
     target = gradient + rows[:, None] * pitch_of_gradient + columns[None, :]
     tl.store(target, found.to(gradient.dtype.element_ty), mask=inside[:, None])
-    tl.store(bias_parts + part * pitch_of_gradient + columns, tl.sum(found, 0))
+    parts = bias_parts + part * pitch_of_gradient + columns
+    tl.store(parts, tl.load(parts) + tl.sum(found, 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "count"])
 @no_type_check
 def differentiate_tail(
+    first,
+    count,
     tail_logits,
     tail_bias,
     labels,
@@ -284,8 +293,6 @@ def differentiate_tail(
     lasting,
     gradient,
     bias_parts,
-    first,
-    count,
     pitch_of_gradient,
     main,
     blank_id,
@@ -320,4 +327,4 @@ def differentiate_tail(
     target = gradient + rows[:, None] * pitch_of_gradient + columns[None, :]
     tl.store(target, found.to(gradient.dtype.element_ty), mask=inside[:, None])
     parts = bias_parts + tl.program_id(0) * pitch_of_gradient + columns
-    tl.store(parts, tl.sum(found, 0))
+    tl.store(parts, tl.load(parts) + tl.sum(found, 0))

@@ -1,4 +1,4 @@
-"""Kernels that sum the gradient in the joint's activation over positions and over steps."""
+"""A kernel that sums the gradient in the joint's activation over positions and over steps."""
 
 from typing import no_type_check
 
@@ -20,9 +20,14 @@ def slope_of(value, TANH: tl.constexpr):
     return found
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_start", "first_row", "first_step", "span", "first", "groups"])
 @no_type_check
-def sum_over_positions(
+def sum_gradients(
+    first_start,
+    first_row,
+    first_step,
+    span,
+    first,
     of_active,
     projected,
     predicted,
@@ -30,87 +35,51 @@ def sum_over_positions(
     lengths,
     widths,
     scale,
-    found,
-    first_row,
-    first_step,
-    span,
+    of_projected,
+    of_predicted,
+    batch,
     steps,
     positions,
     hidden,
-    first,
+    groups,
     PITCH: tl.constexpr,
     TANH: tl.constexpr,
     PLACES: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Write the gradient in one projected step: its row's sum over all positions, in order."""
-    row = first_row + tl.program_id(0) // span
-    offset = tl.program_id(0) % span
-    step = first_step + offset
-    if step < tl.load(lengths + row):
+    """Sum a chunk's gradient in the activations, which is read once, for some of its columns.
+
+    Its sums over positions are the gradients in projected steps, times `scale`. Those over steps
+    are added, step by step, to the FP32 gradients in predicted positions: a program has all of an
+    utterance's positions, and one of `groups` shares of its steps, with a sum for each group.
+    """
+    # Neighbours have the same rows, so that these are read whole.
+    blocks = tl.cdiv(hidden, COLUMNS)
+    row = first_row + tl.program_id(0) // blocks // groups
+    group = tl.program_id(0) // blocks % groups
+    share = (span + groups - 1) // groups
+    offset = group * share
+    end = tl.minimum(tl.minimum(tl.load(lengths + row) - first_step, span), offset + share)
+    if offset < end:
         width = tl.load(widths + row)
-        start = tl.load(starts + row) - first + offset * width
-        columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-        known = columns < hidden
-        target = (row.to(tl.int64) * steps + step) * hidden + columns
-        one = tl.load(projected + target, mask=known, other=0.0).to(tl.float32)
-        total = tl.zeros([PLACES, COLUMNS], tl.float32)
-        begin = 0
-        while begin < width:
-            places = begin + tl.arange(0, PLACES)
-            mask = (places < width)[:, None] & known[None, :]
-            source = predicted + (row.to(tl.int64) * positions + places)[:, None] * hidden
-            other = tl.load(source + columns[None, :], mask=mask, other=0.0).to(tl.float32)
-            slope = slope_of(one[None, :] + other, TANH)
-            values = of_active + (start + places)[:, None] * PITCH + columns[None, :]
-            total += tl.load(values, mask=mask, other=0.0).to(tl.float32) * slope
-            begin += PLACES
-        result = tl.sum(total, 0) * tl.load(scale)
-        tl.store(found + target, result.to(found.dtype.element_ty), mask=known)
-
-
-@triton.jit
-@no_type_check
-def sum_over_steps(
-    of_active,
-    projected,
-    predicted,
-    starts,
-    lengths,
-    widths,
-    found,
-    first_row,
-    first_step,
-    span,
-    steps,
-    positions,
-    hidden,
-    first,
-    PITCH: tl.constexpr,
-    TANH: tl.constexpr,
-    PLACES: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
-    """Add the chunk's steps, in order, to the FP32 gradient in some predicted positions."""
-    row = first_row + tl.program_id(0)
-    width = tl.load(widths + row)
-    here = tl.minimum(tl.load(lengths + row) - first_step, span)
-    places = tl.program_id(1) * PLACES + tl.arange(0, PLACES)
-    if (here > 0) & (tl.program_id(1) * PLACES < width):
-        columns = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)
+        start = tl.load(starts + first_start + row) - first
+        places = tl.arange(0, PLACES)
+        columns = tl.program_id(0) % blocks * COLUMNS + tl.arange(0, COLUMNS)
         known = columns < hidden
         mask = (places < width)[:, None] & known[None, :]
-        target = (row.to(tl.int64) * positions + places)[:, None] * hidden + columns[None, :]
-        other = tl.load(predicted + target, mask=mask, other=0.0).to(tl.float32)
-        total = tl.load(found + target, mask=mask, other=0.0)
-        start = tl.load(starts + row) - first
-        source = projected + (row.to(tl.int64) * steps + first_step) * hidden + columns
-        offset = 0
-        while offset < here:
-            one = tl.load(source + offset * hidden, mask=known, other=0.0).to(tl.float32)
-            slope = slope_of(one[None, :] + other, TANH)
-            cells = start + offset * width + places
-            values = of_active + cells[:, None] * PITCH + columns[None, :]
-            total += tl.load(values, mask=mask, other=0.0).to(tl.float32) * slope
+        cells = (row.to(tl.int64) * positions + places)[:, None] * hidden + columns[None, :]
+        other = tl.load(predicted + cells, mask=mask, other=0.0).to(tl.float32)
+        sums = of_predicted + group.to(tl.int64) * batch * positions * hidden + cells
+        total = tl.load(sums, mask=mask, other=0.0)
+        while offset < end:
+            target = (row.to(tl.int64) * steps + first_step + offset) * hidden + columns
+            one = tl.load(projected + target, mask=known, other=0.0).to(tl.float32)
+            rows = start + offset * width + places
+            values = of_active + rows[:, None] * PITCH + columns[None, :]
+            value = tl.load(values, mask=mask, other=0.0).to(tl.float32)
+            value *= slope_of(one[None, :] + other, TANH)
+            total += value
+            result = tl.sum(value, 0) * tl.load(scale)
+            tl.store(of_projected + target, result.to(of_projected.dtype.element_ty), mask=known)
             offset += 1
-        tl.store(found + target, total, mask=mask)
+        tl.store(sums, total, mask=mask)
