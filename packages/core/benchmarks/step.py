@@ -5,11 +5,16 @@
 Each step learns from random audio of that many seconds in utterances of about 2.3 s. `wall` is the
 median time of a step; `gpu` is the time that kernels ran in it, by torch's profiler. Where `gpu` is
 much the shorter, the host is what bounds the step, and a larger batch costs nothing.
+
+Every batch has a shape of its own, as in training; with `--shapes repeated`, the steps that are
+timed have shapes that were seen once before. `--cudnn-attention` leaves it to torch to choose
+cuDNN's attention, which the precision managers switch off.
 """
 
 import argparse
 import json
 import statistics
+import sys
 import time
 from dataclasses import replace
 from importlib.metadata import version
@@ -85,12 +90,15 @@ def learner(name: str, precision: str) -> Learner:
     return Learner(model_class(config), run, features, group, installed_plugins(), 1000)
 
 
-def measure(name: str, seconds: float, precision: str, steps: int) -> dict[str, object]:
-    """Time steps of a model, then look at a few with the profiler."""
+def measure(
+    name: str, seconds: float, precision: str, steps: int, repeated: bool
+) -> dict[str, object]:
+    """Time steps of a model after as many for warming up, then look at a few with the profiler."""
     one = learner(name, precision)
     batches = [audio(seconds, seed) for seed in range(steps)]
+    timed = batches if repeated else [audio(seconds, steps + seed) for seed in range(steps)]
     times = []
-    for number, batch in enumerate(batches * 2):
+    for number, batch in enumerate(batches + timed):
         torch.cuda.synchronize()
         start = time.perf_counter()
         one.step([batch], number)
@@ -131,16 +139,22 @@ def main() -> None:
     parser.add_argument("--seconds", nargs="+", type=float, default=[160.0, 320.0])
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--shapes", choices=("fresh", "repeated"), default="fresh")
+    parser.add_argument("--cudnn-attention", action="store_true")
     options = parser.parse_args()
+    if options.cudnn_attention:  # nobody can switch it off any more
+        torch.backends.cuda.enable_cudnn_sdp = lambda enabled: None
     rows = []
     for name in options.models:
         for seconds in options.seconds:
             torch.cuda.reset_peak_memory_stats()
-            rows.append(measure(name, seconds, options.precision, options.steps))
+            repeated = options.shapes == "repeated"
+            rows.append(measure(name, seconds, options.precision, options.steps, repeated))
             print(rows[-1], flush=True)
     print(table(rows))
     if options.output:
         result = {
+            "command": " ".join(["python packages/core/benchmarks/step.py", *sys.argv[1:]]),
             "gpu": torch.cuda.get_device_name(),
             "precision": options.precision,
             "machine": machine(),
