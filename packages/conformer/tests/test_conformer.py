@@ -1,24 +1,26 @@
 """The conformer keeps the contract of models, and its sizes are the published ones."""
 
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 
+from asr_lab.models.base import Batch, Sequences, TransducerDecoder
 from asr_lab.models.base.outputs import total_loss
 from asr_lab.models.conformer import ConformerASRModel, ConformerConfig
 from asr_lab.testing import ModelContract
 from asr_lab.testing.inputs import collate, random_utterances
 from asr_lab.utils.errors import UserError
 
-PUBLISHED = {
-    "small": 12_781_665,
-    "medium": 26_392_065,
-    "large": 109_287_937,
-    "fast_conformer": 109_287_937,
-    "large_18": 115_600_385,
-    "xlarge": 608_799_745,
-    "xxlarge": 1_062_368_257,
+PUBLISHED = {  # millions of parameters: CTC, RNN-T
+    "small": (12.78, 14.24),
+    "medium": (26.39, 31.30),
+    "large": (109.29, 114.10),
+    "fast_conformer": (109.29, 114.10),
+    "large_18": (115.60, 120.41),
+    "xlarge": (608.80, 616.69),
+    "xxlarge": (1062.37, 1070.26),
 }
 
 
@@ -31,21 +33,143 @@ class TestConformerAsPublished(ModelContract):
     overrides = {"positions": "relative", "norm": "batch", "scale_input": True, "subsampling": 8}
 
 
-def parameters(config: ConformerConfig) -> int:
+def parameters(config: ConformerConfig, **changes: object) -> int:
+    changed = replace(config, **changes)  # type: ignore[arg-type]
     with torch.device("meta"):
-        return sum(weight.numel() for weight in ConformerASRModel(config).parameters())
+        return sum(weight.numel() for weight in ConformerASRModel(changed).parameters())
+
+
+def millions(config: ConformerConfig, **changes: object) -> float:
+    return round(parameters(config, **changes) / 1e6, 2)
 
 
 @pytest.mark.parametrize("preset", PUBLISHED)
 def test_a_published_size_has_the_published_number_of_parameters(preset: str) -> None:
     config = getattr(ConformerConfig, preset)()
     assert config.vocab == 1024
-    assert parameters(config) == PUBLISHED[preset]
+    assert (millions(config), millions(config, head="rnnt")) == PUBLISHED[preset]
+
+
+@pytest.mark.parametrize("preset", sorted(set(PUBLISHED) - {"fast_conformer"}))
+def test_a_preset_says_what_it_has_with_either_head_and_positions(preset: str) -> None:
+    config, claim = getattr(ConformerConfig, preset)(), getattr(ConformerConfig, preset).__doc__
+    first, *_, relative, rotary, rotary_rnnt = re.findall(r"([\d.]+) M", claim)
+    found = [
+        f"{millions(config, head=head, positions=positions):.2f}"
+        for positions in ("relative", "rotary")
+        for head in ("ctc", "rnnt")
+    ]
+    assert [first, relative, rotary, rotary_rnnt] == found
+
+
+def test_heads_together_have_the_parameters_of_each_and_durations_add_scores() -> None:
+    tiny = replace(ConformerConfig.tiny(), vocab=32)
+    ctc, rnnt, both = (parameters(tiny, head=head) for head in ("ctc", "rnnt", "rnnt+ctc"))
+    assert both == rnnt + (128 + 1) * 33
+    assert both > ctc
+    assert parameters(tiny, head="tdt") == rnnt + 5 * (128 + 1)
+
+
+def test_rotary_positions_save_the_relative_ones_parameters() -> None:
+    large = ConformerConfig.large()
+    assert parameters(large) - parameters(large, positions="rotary") == 17 * 512 * (512 + 2)
 
 
 def test_tiny_has_the_parameters_that_it_claims() -> None:
-    count = parameters(replace(ConformerConfig.tiny(), vocab=32))
-    assert f"Return {count / 1e6:.2f} M parameters" in str(ConformerConfig.tiny.__doc__)
+    tiny, claim = replace(ConformerConfig.tiny(), vocab=32), str(ConformerConfig.tiny.__doc__)
+    assert f"Return {millions(tiny)} M parameters with CTC" in claim
+    assert f"{millions(tiny, head='rnnt')} M with RNN-T" in claim
+
+
+@pytest.mark.parametrize(
+    ("head", "decoders"),
+    [
+        ("ctc", ["ctc"]),
+        ("rnnt", ["rnnt"]),
+        ("tdt", ["tdt"]),
+        ("rnnt+ctc", ["rnnt", "ctc"]),
+        ("tdt+ctc", ["tdt", "ctc"]),
+    ],
+)
+def test_a_head_gives_its_decoders_and_the_transducer_comes_first(
+    head: str, decoders: list[str]
+) -> None:
+    config = ConformerConfig.from_dict({**ConformerConfig.tiny().to_dict(), "head": head})
+    model, batch = ConformerASRModel(config), collate(random_utterances(config, [64]))
+    assert list(model.decoders) == decoders
+    assert model.primary == decoders[0]
+    assert config.uses_ctc == ("ctc" in decoders)
+    assert list(model.loss(batch)) == decoders
+    transducer = model.decoders[decoders[0]]
+    if isinstance(transducer, TransducerDecoder):
+        assert transducer.durations == ((0, 1, 2, 3, 4) if "tdt" in head else ())
+
+
+def test_the_losses_of_heads_together_share_one_weight() -> None:
+    config = replace(ConformerConfig.tiny(), head="rnnt+ctc", ctc_weight=0.2, vocab=9)
+    parts = ConformerASRModel(config).loss(collate(random_utterances(config, [64])))
+    assert (parts["rnnt"].weight, parts["ctc"].weight) == (0.8, 0.2)
+    for head in ("ctc", "rnnt"):
+        alone = replace(config, head=head)
+        parts = ConformerASRModel(alone).loss(collate(random_utterances(alone, [64])))
+        assert parts[head].weight == 1
+
+
+def test_a_transducer_takes_a_text_that_is_longer_than_its_audio_and_ctc_does_not() -> None:
+    torch.manual_seed(0)
+    config = replace(ConformerConfig.tiny(), head="rnnt+ctc", vocab=9)
+    model, batch = ConformerASRModel(config), collate(random_utterances(config, [16]))
+    text = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
+    long = replace(batch, tokens=text, token_lengths=torch.tensor([8]))
+    parts = model.loss(long)
+    assert config.steps(16) < 8
+    assert parts["ctc"].sum == 0
+    assert parts["rnnt"].sum > 0
+
+
+def double(batch: Batch) -> Batch:
+    features = Sequences(batch.features.values.double(), batch.features.lengths)
+    return replace(batch, features=features)
+
+
+def test_settings_of_the_transducer_reach_its_loss() -> None:
+    config = replace(ConformerConfig.tiny(), head="tdt", vocab=9)
+    batch = collate(random_utterances(config, [64]))
+
+    def total(**changes: object) -> float:
+        torch.manual_seed(0)
+        changed = replace(config, **changes)  # type: ignore[arg-type]
+        return ConformerASRModel(changed).double().loss(double(batch))["tdt"].sum.item()
+
+    def gradient(fast_emit: float) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = ConformerASRModel(replace(config, fast_emit=fast_emit))
+        model.loss(batch)["tdt"].sum.backward()
+        assert model.transducer is not None
+        assert model.transducer.out.bias.grad is not None
+        return model.transducer.out.bias.grad
+
+    assert total(sigma=0.5) > total(sigma=0.0)
+    assert total(joint_activation="tanh") != total()
+    assert not torch.allclose(gradient(0.0), gradient(0.5), rtol=1e-3)
+
+
+def test_local_attention_hears_its_context_and_full_attention_everything() -> None:
+    config = replace(ConformerConfig.tiny(), layers=1, kernel=1, vocab=9)
+    near = replace(config, attention="local", left_context=2, right_context=1)
+
+    def heard(config: ConformerConfig) -> list[int]:
+        torch.manual_seed(0)
+        model, batch = ConformerASRModel(config), collate(random_utterances(config, [80]))
+        features = batch.features.values.requires_grad_(True)
+        model.encoder(batch.features).sequences.values[0, 10, 0].backward()
+        assert features.grad is not None
+        frames = features.grad[0].any(-1).nonzero()[:, 0]
+        return [int(frames.min()), int(frames.max())]
+
+    # Two convolutions of three frames and stride 2 let step n hear frames 4 n - 3 to 4 n + 3.
+    assert heard(near) == [4 * (10 - 2) - 3, 4 * (10 + 1) + 3]
+    assert heard(config) == [0, 79]
 
 
 def test_the_published_sizes_keep_their_norm_and_positions_and_new_ones_do_not_couple() -> None:
@@ -59,7 +183,18 @@ def test_the_published_sizes_keep_their_norm_and_positions_and_new_ones_do_not_c
 def test_only_batch_norm_couples_the_utterances_of_a_batch() -> None:
     tiny = ConformerConfig.tiny()
     assert not ConformerASRModel(tiny).couples_utterances
-    assert ConformerASRModel(replace(tiny, norm="batch")).couples_utterances
+    batch = replace(tiny, norm="batch")
+    assert ConformerASRModel(batch).couples_utterances
+    assert not ConformerASRModel(replace(batch, freeze_statistics=True)).couples_utterances
+
+
+def test_frozen_statistics_do_not_move_in_train_mode() -> None:
+    config = replace(ConformerConfig.tiny(), norm="batch", freeze_statistics=True, vocab=9)
+    model = ConformerASRModel(config).train()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.loss(collate(random_utterances(config, [64, 97])))
+    assert len(before) == 2 * config.layers
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
 
 
 def test_batch_norm_in_train_mode_depends_on_batch_mates_but_not_on_padding() -> None:
@@ -99,6 +234,13 @@ def test_dropout_acts_in_train_mode_only() -> None:
         ({"dropout": 1.0}, "dropout must be from 0 to below 1; got 1.0"),
         ({"layers": 0}, "layers must be 1 or more"),
         ({"subsampling_channels": 0}, "subsampling-channels must be 1 or more"),
+        ({"right_context": -1}, "right-context must be 0 or more"),
+        ({"predictor_dim": 0}, "predictor-dim must be 1 or more"),
+        ({"ctc_weight": 1.0}, "ctc-weight must be between 0 and 1; got 1.0"),
+        ({"head_dropout": 1.0}, "head-dropout must be from 0 to below 1; got 1.0"),
+        ({"sigma": -1.0}, "sigma must be 0 or more"),
+        ({"durations": [1, 2]}, "durations must be distinct, 0 or more, with 0 and 1; got"),
+        ({"durations": [0, 1, 1]}, "durations must be distinct, 0 or more, with 0 and 1; got"),
     ],
 )
 def test_sizes_that_cannot_be_built_are_refused(changes: dict[str, object], message: str) -> None:

@@ -24,6 +24,11 @@ class TestSSMInChunks(ModelContract):
     overrides = {"chunk": 7, "layers": 2}
 
 
+class TestSSMWithATransducerAndCTC(ModelContract):
+    model = "ssm"
+    overrides = {"head": "tdt+ctc", "dim": 32, "state": 8, "head_dim": 16, "layers": 2}
+
+
 @pytest.mark.parametrize(
     ("preset", "vocab", "count"),
     [

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from asr_lab.layers.convolution import ConvolutionModule
     from asr_lab.layers.ctc_model import CTCModel
     from asr_lab.layers.feedforward import FeedForward
+    from asr_lab.layers.head_model import HeadModel
     from asr_lab.layers.heads import CTCHead
     from asr_lab.layers.lengths import subsampled
     from asr_lab.layers.masking import clear_padding, length_mask
@@ -23,6 +24,7 @@ else:
         ConvSubsampling="subsampling",
         ConvolutionModule="convolution",
         FeedForward="feedforward",
+        HeadModel="head_model",
         LayerNorm="norms",
         MaskedBatchNorm="norms",
         RMSNorm="norms",
@@ -41,6 +43,7 @@ __all__ = [
     "ConvSubsampling",
     "ConvolutionModule",
     "FeedForward",
+    "HeadModel",
     "LayerNorm",
     "MaskedBatchNorm",
     "RMSNorm",

@@ -4,15 +4,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from asr_lab.layers.lengths import subsampled
-from asr_lab.models.base.config import ModelConfig
+from asr_lab.models.base.heads import HeadConfig
 from asr_lab.utils.errors import UserError
 
 SUBSAMPLING = (4, 8)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConformerConfig(ModelConfig):
-    """A Fast Conformer encoder (Rekesh et al. 2023, arXiv 2305.05084) with a CTC head."""
+class ConformerConfig(HeadConfig):
+    """A Fast Conformer encoder (Rekesh et al. 2023, arXiv 2305.05084) with a choice of heads.
+
+    A preset is sizes, its prediction and joint network included; `head` chooses what is built.
+    """
 
     dim: int = 256
     """Width of the residual stream."""
@@ -29,18 +32,28 @@ class ConformerConfig(ModelConfig):
     subsampling_channels: int = 256
     """Channels of the convolutions that shorten the input."""
     positions: Literal["rotary", "relative"] = "rotary"
-    """How attention knows positions: by rotation, or by learned scores of sinusoidal distances."""
+    """How attention knows positions: by rotation, or by learned scores of sinusoidal distances,
+    which cost dim * (dim + 2) parameters a layer."""
+    attention: Literal["full", "local"] = "full"
+    """What a step attends: the whole utterance, or the steps within `left_context` and
+    `right_context`, for which memory grows with the length and not with its square."""
+    left_context: int = 128
+    """Encoder steps to the left that local attention sees."""
+    right_context: int = 128
+    """Encoder steps to the right that local attention sees."""
     norm: Literal["layer", "batch"] = "layer"
     """Normalisation inside the convolution module; `batch` couples the utterances of a batch."""
+    freeze_statistics: bool = False
+    """Normalise by the running statistics of batch norm in training too, and leave them as they
+    are: for fine-tuning, where a batch is small or its speech another than the statistics'."""
     scale_input: bool = False
     """Multiply the subsampled features by the square root of the width."""
     dropout: float = 0.1
     """Probability of zeroing an activation, from 0 to below 1."""
-    head: Literal["ctc"] = "ctc"
-    """What turns encoder steps into tokens."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
+        super().__post_init__()
         if self.dim < 1 or self.heads < 1 or self.dim % (2 * self.heads):
             raise UserError(
                 f"dim must be a multiple of twice the heads, {2 * self.heads}; got {self.dim}"
@@ -54,6 +67,14 @@ class ConformerConfig(ModelConfig):
         for name in ("layers", "feedforward", "subsampling_channels"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name.replace('_', '-')} must be 1 or more")
+        for name in ("left_context", "right_context"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name.replace('_', '-')} must be 0 or more")
+
+    @property
+    def context(self) -> tuple[int, int] | None:
+        """Steps to the left and right that attention sees; None for all."""
+        return None if self.attention == "full" else (self.left_context, self.right_context)
 
     def steps(self, frames: int) -> int:
         """Return the exact number of encoder steps for a number of feature frames."""
@@ -61,7 +82,10 @@ class ConformerConfig(ModelConfig):
 
     @classmethod
     def tiny(cls) -> "ConformerConfig":
-        """Return 1.05 M parameters with 32 tokens: learns a small domain on a CPU."""
+        """Return 1.05 M parameters with CTC and 32 tokens: learns a small domain on a CPU.
+
+        1.22 M with RNN-T.
+        """
         return cls(
             dim=128,
             layers=4,
@@ -71,37 +95,60 @@ class ConformerConfig(ModelConfig):
             subsampling=4,
             subsampling_channels=16,
             dropout=0.0,
+            predictor_dim=128,
+            joint_dim=128,
+            head_dropout=0.0,
         )
 
     @classmethod
     def small(cls) -> "ConformerConfig":
-        """Return the published small size: 12.78 M parameters with 1024 tokens."""
-        return cls._published(dim=176, layers=16, heads=4)
+        """Return the published small size: with 1024 tokens 12.78 M parameters (CTC).
+
+        14.24 M with RNN-T; rotary positions make it 12.28 M and 13.74 M.
+        """
+        return cls._published(dim=176, layers=16, heads=4, predictor_dim=320)
 
     @classmethod
     def medium(cls) -> "ConformerConfig":
-        """Return the published medium size: 26.39 M parameters with 1024 tokens."""
+        """Return the published medium size: with 1024 tokens 26.39 M parameters (CTC).
+
+        31.30 M with RNN-T; rotary positions make it 25.34 M and 30.24 M.
+        """
         return cls._published(dim=256, layers=16, heads=4)
 
     @classmethod
     def large(cls) -> "ConformerConfig":
-        """Return the published large size: 109.29 M parameters with 1024 tokens."""
+        """Return the published large size: with 1024 tokens 109.29 M parameters (CTC).
+
+        114.10 M with RNN-T; rotary positions make it 104.81 M and 109.62 M.
+        """
         return cls._published(dim=512, layers=17, heads=8)
 
     @classmethod
     def large_18(cls) -> "ConformerConfig":
-        """Return the large size with 18 layers, as published for CTC: 115.60 M parameters."""
+        """Return the large size with 18 layers, as published for CTC: 115.60 M parameters.
+
+        120.41 M with RNN-T; rotary positions make it 110.86 M and 115.67 M.
+        """
         return cls._published(dim=512, layers=18, heads=8)
 
     @classmethod
     def xlarge(cls) -> "ConformerConfig":
-        """Return the published extra large size: 608.80 M parameters with 1024 tokens."""
-        return cls._published(dim=1024, layers=24, heads=8, scale_input=False)
+        """Return the published extra large size: with 1024 tokens 608.80 M parameters (CTC).
+
+        616.69 M with RNN-T; rotary positions make it 583.58 M and 591.48 M.
+        """
+        return cls._published(dim=1024, layers=24, heads=8, predictor_layers=2, scale_input=False)
 
     @classmethod
     def xxlarge(cls) -> "ConformerConfig":
-        """Return the published largest size: 1062.4 M parameters with 1024 tokens."""
-        return cls._published(dim=1024, layers=42, heads=8, kernel=5, scale_input=False)
+        """Return the published largest size: with 1024 tokens 1062.37 M parameters (CTC).
+
+        1070.26 M with RNN-T; rotary positions make it 1018.24 M and 1026.13 M.
+        """
+        return cls._published(
+            dim=1024, layers=42, heads=8, kernel=5, predictor_layers=2, scale_input=False
+        )
 
     @classmethod
     def fast_conformer(cls) -> "ConformerConfig":
@@ -110,13 +157,24 @@ class ConformerConfig(ModelConfig):
 
     @classmethod
     def _published(
-        cls, *, dim: int, layers: int, heads: int, kernel: int = 9, scale_input: bool = True
+        cls,
+        *,
+        dim: int,
+        layers: int,
+        heads: int,
+        kernel: int = 9,
+        predictor_dim: int = 640,
+        predictor_layers: int = 1,
+        scale_input: bool = True,
     ) -> "ConformerConfig":
         return cls(
             dim=dim,
             layers=layers,
             heads=heads,
             kernel=kernel,
+            predictor_dim=predictor_dim,
+            predictor_layers=predictor_layers,
+            joint_dim=predictor_dim,
             scale_input=scale_input,
             positions="relative",
             norm="batch",

@@ -24,9 +24,11 @@ class ConformerBlock(nn.Module):
         self.before_norm = LayerNorm(dim)
         self.before = FeedForward(dim, config.feedforward, dropout=dropout)
         self.attention_norm = LayerNorm(dim)
-        self.attention = attention(dim, config.heads, dropout=dropout)
+        self.attention = attention(dim, config.heads, dropout=dropout, context=config.context)
         self.convolution_norm = LayerNorm(dim)
-        self.convolution = ConvolutionModule(dim, config.kernel, norm=config.norm)
+        self.convolution = ConvolutionModule(
+            dim, config.kernel, norm=config.norm, frozen=config.freeze_statistics
+        )
         self.after_norm = LayerNorm(dim)
         self.after = FeedForward(dim, config.feedforward, dropout=dropout)
         self.norm = LayerNorm(dim)

@@ -1,9 +1,9 @@
-"""The Fast Conformer: an encoder of conformer blocks with a CTC head."""
+"""The Fast Conformer: an encoder of conformer blocks with CTC, a transducer, or both."""
 
 from torch import Tensor, nn
 
 from asr_lab.decoding import decode
-from asr_lab.layers.ctc_model import CTCModel
+from asr_lab.layers.head_model import HeadModel
 from asr_lab.layers.masking import clear_padding, length_mask
 from asr_lab.layers.subsampling import ConvSubsampling
 from asr_lab.models.base import (
@@ -20,7 +20,7 @@ from asr_lab.models.conformer.layers import ConformerBlock
 
 
 class ConformerEncoder(Encoder):
-    """Subsampling, then conformer blocks that see the whole utterance."""
+    """Subsampling, then conformer blocks."""
 
     def __init__(self, config: ConformerConfig) -> None:
         """Build all blocks."""
@@ -50,13 +50,13 @@ class ConformerEncoder(Encoder):
         return EncoderOutput(Sequences(cleared, lengths))
 
 
-class ConformerASRModel(CTCModel[ConformerConfig]):
-    """A conformer encoder with a CTC head."""
+class ConformerASRModel(HeadModel[ConformerConfig]):
+    """A conformer encoder with the heads that its configuration asks for."""
 
     def __init__(self, config: ConformerConfig) -> None:
-        """Build encoder and head."""
-        super().__init__(config, ConformerEncoder(config), config.dim)
-        self.couples_utterances = config.norm == "batch"
+        """Build encoder and heads."""
+        super().__init__(config, ConformerEncoder(config), config.dim, config)
+        self.couples_utterances = config.norm == "batch" and not config.freeze_statistics
 
     def transcribe(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:
         """Return one hypothesis per utterance, in order."""

@@ -18,7 +18,7 @@ def asr_lab_register(registry: Registry) -> None:
     registry.add(
         ModelSpec(
             name="conformer",
-            summary="Fast Conformer encoder with a CTC head",
+            summary="Fast Conformer encoder with CTC, a transducer, or both",
             model="asr_lab.models.conformer.model:ConformerASRModel",
             config="asr_lab.models.conformer.config:ConformerConfig",
             presets=("tiny", *PUBLISHED),

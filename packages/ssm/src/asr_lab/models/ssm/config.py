@@ -1,18 +1,17 @@
 """Sizes of the state-space models; torch-free."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from asr_lab.layers.lengths import subsampled
-from asr_lab.models.base.config import ModelConfig
+from asr_lab.models.base.heads import HeadConfig
 from asr_lab.utils.errors import UserError
 
 SUBSAMPLING = (4, 8)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SSMConfig(ModelConfig):
-    """A bidirectional Mamba-2 encoder (Dao and Gu 2024, arXiv 2405.21060) with a CTC head."""
+class SSMConfig(HeadConfig):
+    """A bidirectional Mamba-2 encoder (Dao and Gu 2024, arXiv 2405.21060), a choice of heads."""
 
     dim: int = 256
     """Width of the residual stream."""
@@ -36,11 +35,10 @@ class SSMConfig(ModelConfig):
     """Channels of the convolutions that shorten the input."""
     dropout: float = 0.1
     """Probability of zeroing an activation, from 0 to below 1."""
-    head: Literal["ctc"] = "ctc"
-    """What turns encoder steps into tokens."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
+        super().__post_init__()
         if self.head_dim < 1 or (self.expand * self.dim) % self.head_dim:
             raise UserError(
                 f"expand times dim must be a multiple of head-dim, {self.head_dim}; "
@@ -61,7 +59,7 @@ class SSMConfig(ModelConfig):
 
     @classmethod
     def tiny(cls) -> "SSMConfig":
-        """Return 0.9 M parameters with 32 tokens: learns a small domain on a CPU."""
+        """Return 0.9 M parameters with CTC and 32 tokens: learns a small domain on a CPU."""
         return cls(
             dim=128,
             layers=5,
@@ -71,19 +69,22 @@ class SSMConfig(ModelConfig):
             subsampling=4,
             subsampling_channels=16,
             dropout=0.0,
+            predictor_dim=128,
+            joint_dim=128,
+            head_dropout=0.0,
         )
 
     @classmethod
     def small(cls) -> "SSMConfig":
-        """Return 13 M parameters with 1024 tokens."""
-        return cls(dim=256, layers=12)
+        """Return 13 M parameters with CTC and 1024 tokens."""
+        return cls(dim=256, layers=12, predictor_dim=320, joint_dim=320)
 
     @classmethod
     def base(cls) -> "SSMConfig":
-        """Return 31 M parameters with 1024 tokens."""
+        """Return 31 M parameters with CTC and 1024 tokens."""
         return cls(dim=384, layers=14)
 
     @classmethod
     def large(cls) -> "SSMConfig":
-        """Return 109 M parameters with 1024 tokens."""
+        """Return 109 M parameters with CTC and 1024 tokens."""
         return cls(dim=512, layers=28, state=128)

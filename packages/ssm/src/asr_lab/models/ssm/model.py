@@ -1,9 +1,9 @@
-"""The state-space recogniser: a bidirectional Mamba-2 encoder with a CTC head."""
+"""The state-space recogniser: a bidirectional Mamba-2 encoder with a choice of heads."""
 
 from torch import Tensor, nn
 
 from asr_lab.decoding import decode
-from asr_lab.layers.ctc_model import CTCModel
+from asr_lab.layers.head_model import HeadModel
 from asr_lab.layers.masking import clear_padding, length_mask
 from asr_lab.layers.norms import RMSNorm
 from asr_lab.layers.subsampling import ConvSubsampling
@@ -48,12 +48,12 @@ class SSMEncoder(Encoder):
         return EncoderOutput(Sequences(cleared, lengths))
 
 
-class SSMASRModel(CTCModel[SSMConfig]):
-    """A bidirectional state-space encoder with a CTC head."""
+class SSMASRModel(HeadModel[SSMConfig]):
+    """A bidirectional state-space encoder with the heads that its configuration asks for."""
 
     def __init__(self, config: SSMConfig) -> None:
-        """Build encoder and head."""
-        super().__init__(config, SSMEncoder(config), config.dim)
+        """Build encoder and heads."""
+        super().__init__(config, SSMEncoder(config), config.dim, config)
 
     def transcribe(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:
         """Return one hypothesis per utterance, in order."""

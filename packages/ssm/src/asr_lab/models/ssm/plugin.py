@@ -17,7 +17,7 @@ def asr_lab_register(registry: Registry) -> None:
     registry.add(
         ModelSpec(
             name="ssm",
-            summary="Bidirectional Mamba-2 encoder with a CTC head",
+            summary="Bidirectional Mamba-2 encoder with CTC, a transducer, or both",
             model="asr_lab.models.ssm.model:SSMASRModel",
             config="asr_lab.models.ssm.config:SSMConfig",
             presets=("tiny", "small", "base", "large"),

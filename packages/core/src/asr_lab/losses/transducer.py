@@ -1,0 +1,94 @@
+"""Transducer losses (RNN-T and TDT) from both sides of the joint, which is never held whole."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from asr_lab.losses.transducer_plain import Operands, Texts, plain_transducer
+from asr_lab.losses.transducer_settings import TransducerSettings
+from asr_lab.models.base.outputs import LossPart
+
+
+def transducer_loss(
+    projected: Float[Tensor, "batch steps hidden"],
+    predicted: Float[Tensor, "batch positions hidden"],
+    weight: Float[Tensor, "scores hidden"],
+    bias: Float[Tensor, " scores"],
+    lengths: Int[Tensor, " batch"],
+    tokens: Int[Tensor, "batch tokens"],
+    token_lengths: Int[Tensor, " batch"],
+    *,
+    blank_id: int,
+    valid: Bool[Tensor, " batch"],
+    activation: Literal["relu", "tanh"] = "relu",
+    durations: tuple[int, ...] = (),
+    sigma: float = 0.0,
+    fast_emit: float = 0.0,
+    part_weight: float = 1.0,
+) -> LossPart:
+    """Return the negative log likelihood of the tokens, in nats, and the number of utterances.
+
+    The joint is `activation(projected + predicted) @ weight.T + bias` for every step and every
+    position: one more than there are tokens. It has a score for each token, one for the blank at
+    `blank_id` behind them, then one for each of `durations`, in encoder steps. Without durations
+    the loss is that of an RNN-T (Graves 2012, arXiv 1211.3711), with them that of a TDT (Xu et al.
+    2023, arXiv 2304.06795), where `sigma` is taken off every emission's log probability.
+
+    `fast_emit` (Yu et al. 2021, arXiv 2010.11148) multiplies the gradient through tokens by
+    1 + `fast_emit`; the loss stays as it is.
+
+    Operands and activations have the precision of `projected` and `predicted`, or that of autocast;
+    everything else is FP32 or better. An utterance that is not `valid`, has no steps or a text that
+    cannot be emitted adds 0. Memory grows with batch * steps * positions, never times scores. The
+    order of all sums depends on the shapes alone, so results repeat bit by bit.
+    """
+    settings = TransducerSettings(
+        blank_id=blank_id,
+        activation=activation,
+        durations=durations,
+        sigma=sigma,
+        fast_emit=fast_emit,
+    )
+    inputs = Operands(projected, predicted, weight, bias)
+    texts = Texts(torch.where(valid, lengths, 0), tokens, torch.where(valid, token_lengths, 0))
+    count = check(inputs, texts, valid, settings)
+    total = plain_transducer(inputs, texts, settings, operand_type(projected, predicted))
+    return LossPart(sum=total, count=count, weight=part_weight)
+
+
+def operand_type(
+    projected: Float[Tensor, "batch steps hidden"],
+    predicted: Float[Tensor, "batch positions hidden"],
+) -> torch.dtype:
+    """Return the type that operands are rounded to."""
+    if torch.is_autocast_enabled(projected.device.type):
+        return torch.get_autocast_dtype(projected.device.type)
+    return torch.promote_types(projected.dtype, predicted.dtype)
+
+
+def check(
+    inputs: Operands, texts: Texts, valid: Bool[Tensor, " batch"], settings: TransducerSettings
+) -> int:
+    """Return how many utterances count; raise where shapes, lengths or tokens do not fit."""
+    scores, steps = len(inputs.bias), inputs.projected.shape[1]
+    if scores != settings.scores:
+        parts = f"{settings.blank_id} tokens, a blank and {len(settings.durations)} durations"
+        raise ValueError(f"{parts} need {settings.scores} scores; the joint has {scores}")
+    places = torch.arange(texts.tokens.shape[1], device=texts.tokens.device)
+    spoken = texts.tokens.masked_fill(places >= texts.token_lengths[:, None], 0)
+    # One transfer tells all, and the sizes of the lattice with it.
+    edges = [(part.amin(), part.amax()) for part in (texts.lengths, texts.token_lengths)]
+    if spoken.numel():
+        edges.append((spoken.amin(), spoken.amax()))
+    facts = torch.stack([valid.sum(), *(value for pair in edges for value in pair)]).tolist()
+    names = ("length", "token length", "token")
+    room = min(texts.tokens.shape[1], inputs.predicted.shape[1] - 1)
+    most = (steps, room, settings.blank_id - 1)
+    found = zip(names, facts[1::2], facts[2::2], most, strict=False)
+    for name, least_found, most_found, bound in found:
+        if least_found < 0 or most_found > bound:
+            wrong = least_found if least_found < 0 else most_found
+            raise ValueError(f"a {name} must be from 0 to {bound}; found {wrong}")
+    return int(facts[0])
