@@ -31,7 +31,7 @@ class ConvSubsampling(nn.Module):
         """Build for a `factor` that is a power of 2."""
         super().__init__()
         further = factor.bit_length() - 2
-        self.factor, self.causal = factor, causal
+        self.mels, self.factor, self.causal = mels, factor, causal
         padding = 0 if causal else 1
         self.first = nn.Conv2d(1, channels, 3, stride=2, padding=padding)
         self.depthwise = nn.ModuleList(
@@ -62,6 +62,8 @@ class ConvSubsampling(nn.Module):
         self, features: Float[Tensor, "batch frames mels"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch steps dim"], Int[Tensor, " batch"]]:
         """Shorten `features`, and `lengths` with them."""
+        if not features.shape[1]:  # a kernel needs a frame, though it be padding
+            features = F.pad(features, (0, 0, 0, 1))
         values = F.relu(self._whole(self.first, _clear(features[:, None], lengths)))
         for number, (depthwise, pointwise) in enumerate(
             zip(self.depthwise, self.pointwise, strict=True), start=1
@@ -97,7 +99,7 @@ class ConvSubsampling(nn.Module):
 
     def _whole(
         self, convolution: nn.Module, values: Float[Tensor, "batch channels frames mels"]
-    ) -> Float[Tensor, "batch channels shorter mels"]:
+    ) -> Float[Tensor, "batch out shorter lower"]:
         """Convolve whole utterances."""
         result: Tensor = convolution(F.pad(values, (2, 1, 2, 1)) if self.causal else values)
         return result
