@@ -29,7 +29,8 @@ def whole(rules: FeatureRecipe, wave: Tensor) -> Tensor:
 
 def pieces(wave: Tensor, cuts: list[int]) -> list[Tensor]:
     """Cut into pieces of these lengths, in turn, until nothing is left."""
-    found, start = [], 0
+    found: list[Tensor] = []
+    start = 0
     while start < len(wave):
         length = cuts[len(found) % len(cuts)]
         found.append(wave[start : start + length])
@@ -37,7 +38,9 @@ def pieces(wave: Tensor, cuts: list[int]) -> list[Tensor]:
     return found or [wave]
 
 
-def push(online: OnlineFeatures, parts: list[Tensor], ends: list[int] | None = None) -> list[Tensor]:
+def push(
+    online: OnlineFeatures, parts: list[Tensor], ends: list[int] | None = None
+) -> list[Tensor]:
     """Push one piece for each stream, with NaN as padding, and return each one's new frames."""
     lengths = torch.tensor([len(part) for part in parts])
     samples = torch.full((len(parts), int(lengths.max())), torch.nan)
@@ -99,8 +102,8 @@ def test_streams_that_stand_at_different_places_do_not_disturb_each_other(
         ends = [row for row, some in enumerate(cut) if turn == len(some) - 1]
         for row, frames in enumerate(push(online, parts, ends)):
             found[row].append(frames)
-    for wave, frames in zip(waves, found, strict=True):
-        assert close(torch.cat(frames), whole(rules, wave))
+    for wave, stream in zip(waves, found, strict=True):
+        assert close(torch.cat(stream), whole(rules, wave))
 
 
 def test_a_frame_is_given_with_the_last_sample_of_its_window_and_not_before() -> None:

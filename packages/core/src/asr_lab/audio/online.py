@@ -29,6 +29,7 @@ class OnlineFeatures:
                 " does not know; train with --model.features nemo_plain"
             )
         self.recipe = recipe
+        self.device = torch.device(device)
         self._tail = torch.zeros(streams, 0, device=device)
         self._arrived = torch.zeros(streams, dtype=torch.int64)
         self._given = torch.zeros(streams, dtype=torch.int64)

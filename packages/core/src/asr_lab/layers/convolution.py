@@ -42,7 +42,7 @@ class ConvolutionModule(nn.Module):
         mask: Bool[Tensor, "batch steps"],
         tail: Float[Tensor, "batch before dim"],
     ) -> tuple[Float[Tensor, "batch steps dim"], Float[Tensor, "batch before dim"]]:
-        """Mix new steps with the `before` gated ones ahead of them, `tail`; return the next tail."""
+        """Mix new steps with the gated ones before them, `tail`; return the next tail."""
         gated = clear_padding(F.glu(self.inner(values), -1), mask)
         joined = torch.cat([tail, gated], 1)
         return self._mix(joined, mask), joined[:, values.shape[1] :].contiguous()

@@ -13,7 +13,6 @@ Context: TypeAlias = tuple[int, int]
 """How many steps to the left and to the right a step may attend."""
 
 
-
 class Chunks(NamedTuple):
     """Attention by chunks: a step sees the whole of its chunk, and the steps before the chunk.
 

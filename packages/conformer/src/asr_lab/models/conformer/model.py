@@ -1,5 +1,8 @@
 """The Fast Conformer: an encoder of conformer blocks with CTC, a transducer, or both."""
 
+import warnings
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
@@ -100,3 +103,39 @@ class ConformerASRModel(HeadModel[ConformerConfig]):
         """Return one hypothesis per utterance, in order."""
         _, decoder = self.decoder(decoding)
         return decode(decoder, self.encoder(batch.features), decoding, self.config.vocab)
+
+
+def put_in_streaming_mode(
+    model: ConformerASRModel, *, chunk: int, left_context: int
+) -> ConformerASRModel:
+    """Return a model of the same weights, shared, that streams in chunks of so many encoder steps.
+
+    Attention keeps `left_context` steps before the chunk. Warns of weights that were not trained
+    for it: those of full context lose accuracy, the more the smaller the chunk.
+    """
+    trained = model.config
+    if not trained.streams:
+        warnings.warn(
+            "these weights were trained to hear what comes later; streaming will cost accuracy:"
+            " train the preset streaming, or fine-tune with --model.attention chunked"
+            " --model.causal-convolution true",
+            stacklevel=2,
+        )
+    elif chunk not in (trained.chunk, *trained.chunks):
+        sizes = ", ".join(map(str, sorted({trained.chunk, *trained.chunks})))
+        warnings.warn(
+            f"these weights were trained with chunks of {sizes} steps; chunks of {chunk} may cost"
+            " accuracy",
+            stacklevel=2,
+        )
+    config = replace(
+        trained,
+        attention="chunked",
+        chunk=chunk,
+        left_context=left_context,
+        causal_convolution=True,
+    )
+    with torch.device("meta"):
+        streaming = type(model)(config)
+    streaming.load_state_dict(model.state_dict(), assign=True)
+    return streaming.train(model.training)
