@@ -209,13 +209,13 @@ def test_the_state_is_as_large_after_an_hour_as_at_the_start() -> None:
     assert steps >= hour // 8 and len(sizes) == 1
 
 
-def test_an_hour_is_encoded_as_its_first_minute_is() -> None:
+def test_how_long_a_stream_has_run_does_not_change_what_is_encoded() -> None:
     model = encoder(chunk=50, left_context=10, layers=2)
-    minute = utterance(400)  # short, but longer than what any step sees
+    piece = utterance(400)  # longer than what any step sees, through both layers
     state, found = model.initial_state(1), []
     with torch.inference_mode():
         for _ in range(30):
-            output = model(Sequences(minute[None], torch.tensor([400])), state)
+            output = model(Sequences(piece[None], torch.tensor([400])), state)
             state = output.state
             found.append(output.sequences.values[0])
     assert close(found[-1], found[2])

@@ -66,7 +66,7 @@ def searched(search: OnlineSearch, whole: EncoderOutput, turns: list[list[int]])
         turn += 1
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.sampled_from(["ctc", "rnnt", "tdt"]),
     st.integers(0, 1000),

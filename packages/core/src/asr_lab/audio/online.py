@@ -69,11 +69,11 @@ class OnlineFeatures:
     def _start(self, given: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"]:
         """Return the sample, a whole number of hops, from which the next frames are computed.
 
-        The next frame starts behind it: what `features` takes for the audio's start, and the one
-        sample that pre-emphasis looks back, do not matter then.
+        The next frame starts there or behind it, so that the start that `features` sees does not
+        matter: pre-emphasis looks back one sample, but every window is 0 at its first.
         """
         hop = self.recipe.hop_length
-        first = given * hop + self.recipe.first_sample - 1
+        first = given * hop + self.recipe.first_sample
         return torch.div(first, hop, rounding_mode="floor").clamp(min=0) * hop
 
     def _join(

@@ -118,7 +118,7 @@ def put_in_streaming_mode(
         warnings.warn(
             "these weights were trained to hear what comes later; streaming will cost accuracy:"
             " train the preset streaming, or fine-tune with --model.attention chunked"
-            " --model.causal-convolution true",
+            " --model.causal-convolution",
             stacklevel=2,
         )
     elif chunk not in (trained.chunk, *trained.chunks):
