@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,6 +61,20 @@ def test_a_preset_says_what_it_has_with_either_head_and_positions(preset: str) -
         for head in ("ctc", "rnnt")
     ]
     assert [first, relative, rotary, rotary_rnnt] == found
+
+
+def test_the_readme_says_how_large_the_presets_are() -> None:
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
+    for preset in sorted(set(PUBLISHED) - {"fast_conformer"}):
+        config = getattr(ConformerConfig, preset)()
+        counts = " | ".join(
+            f"{millions(config, head=head, positions=positions):.2f}"
+            for positions in ("relative", "rotary")
+            for head in ("ctc", "rnnt")
+        )
+        networks = f"{config.predictor_layers} x {config.predictor_dim}"
+        (line,) = (line for line in readme.splitlines() if line.startswith(f"| `{preset}`"))
+        assert line.endswith(f"| {counts} | {networks} |")
 
 
 def test_heads_together_have_the_parameters_of_each_and_durations_add_scores() -> None:
