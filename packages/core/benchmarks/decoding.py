@@ -11,6 +11,7 @@ All three must find the same tokens; times are medians over batches, and each ba
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -206,6 +207,7 @@ def main() -> None:
             print(row, flush=True)
     if options.output:
         result = {
+            "command": " ".join(["python packages/core/benchmarks/decoding.py", *sys.argv[1:]]),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "precision": options.precision,
             "batch": options.batch,

@@ -77,7 +77,7 @@ def weights(slaney: bool, n_fft: int, bands: int, rate: int) -> np.ndarray:
     return np.array(table)
 
 
-def nemo_reference(wave: np.ndarray, mels: int, rate: int) -> np.ndarray:
+def nemo_plain_reference(wave: np.ndarray, mels: int, rate: int) -> np.ndarray:
     width, hop = rate // 40, rate // 100
     n_fft = 2 ** math.ceil(math.log2(width))
     wave = np.concatenate([wave[:1], wave[1:] - 0.97 * wave[:-1]])
@@ -85,7 +85,12 @@ def nemo_reference(wave: np.ndarray, mels: int, rate: int) -> np.ndarray:
     shape = np.pad(np.hanning(width), (n_fft - width) // 2)
     count = (len(wave) - n_fft) // hop
     rows = [np.abs(np.fft.rfft(wave[t * hop :][:n_fft] * shape)) ** 2 for t in range(count)]
-    found = np.log(np.array(rows) @ weights(True, n_fft, mels, rate) + 2.0**-24)
+    found: np.ndarray = np.log(np.array(rows) @ weights(True, n_fft, mels, rate) + 2.0**-24)
+    return found
+
+
+def nemo_reference(wave: np.ndarray, mels: int, rate: int) -> np.ndarray:
+    found = nemo_plain_reference(wave, mels, rate)
     normal: np.ndarray = (found - found.mean(0)) / (found.std(0, ddof=1) + 1e-5)
     return normal
 
@@ -130,6 +135,7 @@ def mfcc_reference(wave: np.ndarray, mels: int, rate: int) -> np.ndarray:
 
 REFERENCES = {
     "nemo": nemo_reference,
+    "nemo_plain": nemo_plain_reference,
     "whisper": whisper_reference,
     "kaldi": kaldi_reference,
     "mfcc": mfcc_reference,
@@ -252,8 +258,8 @@ def test_lengths_on_the_device_are_those_of_the_plan(name: str, samples: int, ra
 
 
 def test_a_second_has_a_hundred_frames() -> None:
-    assert [recipe(name, 80, 16000).frames(16000) for name in NAMES] == [100] * 4
-    assert [recipe(name, 80, 8000).frames(8000) for name in NAMES] == [100] * 4
+    assert [recipe(name, 80, 16000).frames(16000) for name in NAMES] == [100] * len(NAMES)
+    assert [recipe(name, 80, 8000).frames(8000) for name in NAMES] == [100] * len(NAMES)
 
 
 @pytest.mark.parametrize("rules", [recipe("whisper", 80, 16000), recipe("kaldi", 80, 16000)])

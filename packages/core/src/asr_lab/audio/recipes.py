@@ -65,7 +65,7 @@ class FeatureRecipe:
 
 
 def recipe(name: str, mels: int, sample_rate: int) -> FeatureRecipe:
-    """Return the recipe of that name: nemo, whisper, kaldi or mfcc.
+    """Return the recipe of that name: nemo, nemo_plain, whisper, kaldi or mfcc.
 
     Raises UnknownNameError for another name and UserError for more bands than the transform can
     tell apart.
@@ -101,6 +101,14 @@ def nemo(mels: int, sample_rate: int) -> FeatureRecipe:
         floor=2.0**-24,
         normalisation="per_feature",
     )
+
+
+def nemo_plain(mels: int, sample_rate: int) -> FeatureRecipe:
+    """Return NeMo's features as its streaming models take them (`normalize: NA`): not normalised.
+
+    Nothing about the utterance has to be known before it has ended.
+    """
+    return replace(nemo(mels, sample_rate), name="nemo_plain", normalisation="none")
 
 
 def whisper(mels: int, sample_rate: int) -> FeatureRecipe:
@@ -166,6 +174,7 @@ def _power_of_two(length: int) -> int:
 
 RECIPES: Mapping[str, Callable[[int, int], FeatureRecipe]] = {
     "nemo": nemo,
+    "nemo_plain": nemo_plain,
     "whisper": whisper,
     "kaldi": kaldi,
     "mfcc": mfcc,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from asr_lab.decoding.ctc_beam import ctc_beam_search
     from asr_lab.decoding.language_model import LanguageModel, with_language_model
     from asr_lab.decoding.search import decode
+    from asr_lab.decoding.streaming import StreamingRecogniser
     from asr_lab.decoding.timestamps import Timed, seconds_per_step, token_spans, word_times
     from asr_lab.decoding.transducer import transducer_greedy
     from asr_lab.decoding.transducer_beam import transducer_beam_search
@@ -20,6 +21,7 @@ else:
         Alignment="alignment",
         LanguageModel="language_model",
         Timed="timestamps",
+        StreamingRecogniser="streaming",
         attention_beam="attention",
         attention_greedy="attention",
         ctc_align="alignment",
@@ -37,6 +39,7 @@ else:
 __all__ = [
     "Alignment",
     "LanguageModel",
+    "StreamingRecogniser",
     "Timed",
     "attention_beam",
     "attention_greedy",

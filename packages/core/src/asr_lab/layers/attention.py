@@ -1,17 +1,34 @@
 """Self-attention of encoders over padded sequences."""
 
+from typing import NamedTuple
+
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from asr_lab.layers.local import Blocks, Context
+from asr_lab.layers.local import Blocks, Chunks, Context
 from asr_lab.layers.masking import key_mask
 from asr_lab.layers.positions import distance_table, relative_table, rotary_table, rotate
 
 SPLIT = "batch steps (heads dim) -> batch heads steps dim"
 JOIN = "batch heads steps dim -> batch steps (heads dim)"
+
+
+class AttentionCache(NamedTuple):
+    """Keys and values of the steps before those of a stream that come next, without positions."""
+
+    keys: Float[Tensor, "batch heads steps dim"]
+    values: Float[Tensor, "batch heads steps dim"]
+
+    def followed_by(
+        self, key: Float[Tensor, "batch heads new dim"], value: Float[Tensor, "batch heads new dim"]
+    ) -> tuple[Tensor, Tensor, "AttentionCache"]:
+        """Return keys and values with new ones behind, and the cache of as many steps after it."""
+        joined = torch.cat([self.keys, key], 2), torch.cat([self.values, value], 2)
+        kept = AttentionCache(*(part[:, :, key.shape[2] :].contiguous() for part in joined))
+        return *joined, kept
 
 
 class RotaryAttention(nn.Module):
@@ -23,7 +40,7 @@ class RotaryAttention(nn.Module):
         heads: int,
         *,
         dropout: float,
-        context: Context | None = None,
+        context: Context | Chunks | None = None,
         bias: bool = True,
     ) -> None:
         """Build for `dim / heads` channels a head, an even number; no `context` is all steps."""
@@ -32,7 +49,9 @@ class RotaryAttention(nn.Module):
         self.inputs = nn.Linear(dim, 3 * dim, bias=bias)
         self.out = nn.Linear(dim, dim, bias=bias)
 
-    def table(self, steps: int, device: torch.device) -> Float[Tensor, "two steps pairs"]:
+    def table(
+        self, steps: int, device: torch.device, context: Context | Chunks | None = None
+    ) -> Float[Tensor, "two steps pairs"]:
         """Return the table of positions that `forward` wants; one serves all layers."""
         return rotary_table(steps, self.out.in_features // self.heads, device)
 
@@ -41,14 +60,16 @@ class RotaryAttention(nn.Module):
         values: Float[Tensor, "batch steps dim"],
         mask: Bool[Tensor, "batch steps"],
         table: Float[Tensor, "two steps pairs"],
+        context: Context | Chunks | None = None,
     ) -> Float[Tensor, "batch steps dim"]:
-        """Let every step attend the steps that `mask` admits."""
-        query, key, value = (
-            rearrange(part, SPLIT, heads=self.heads) for part in self.inputs(values).chunk(3, -1)
-        )
+        """Let every step attend the steps that `mask` and the context admit.
+
+        `context` takes the place of the one that the layer was built for.
+        """
+        query, key, value = self._split(values)
         query, key, visible, blocks = rotate(query, table), rotate(key, table), key_mask(mask), None
-        if self.context is not None:
-            blocks = Blocks.of(values.shape[1], self.context)
+        if (context := context or self.context) is not None:
+            blocks = Blocks.of(values.shape[1], context)
             query, key, value = blocks.queries(query), blocks.windows(key), blocks.windows(value)
             visible = blocks.mask(mask)
         dropout = self.dropout if self.training else 0.0
@@ -59,6 +80,37 @@ class RotaryAttention(nn.Module):
             mixed = blocks.join(mixed)
         result: Tensor = self.out(rearrange(mixed, JOIN))
         return result
+
+    def stream_table(
+        self, left: int, steps: int, device: torch.device
+    ) -> Float[Tensor, "two window pairs"]:
+        """Return the table that `stream` wants for so many new steps behind `left` cached ones."""
+        return self.table(left + steps, device)
+
+    def stream(
+        self,
+        values: Float[Tensor, "batch steps dim"],
+        visible: Bool[Tensor, "batch 1 steps window"],
+        table: Float[Tensor, "two window pairs"],
+        cache: AttentionCache,
+    ) -> tuple[Float[Tensor, "batch steps dim"], AttentionCache]:
+        """Let new steps attend the cached ones and each other, where `visible`.
+
+        Positions count from the cache's start, so that a stream may last for ever.
+        """
+        query, key, value = self._split(values)
+        key, value, cache = cache.followed_by(key, value)
+        query, key = rotate(query, table[:, -values.shape[1] :]), rotate(key, table)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        result: Tensor = self.out(rearrange(mixed, JOIN))
+        return result, cache
+
+    def _split(
+        self, values: Float[Tensor, "batch steps dim"]
+    ) -> tuple[Float[Tensor, "batch heads steps channels"], ...]:
+        """Return queries, keys and values, without positions."""
+        parts = self.inputs(values).chunk(3, -1)
+        return tuple(rearrange(part, SPLIT, heads=self.heads) for part in parts)
 
 
 class RelativeAttention(nn.Module):
@@ -74,7 +126,7 @@ class RelativeAttention(nn.Module):
         heads: int,
         *,
         dropout: float,
-        context: Context | None = None,
+        context: Context | Chunks | None = None,
         bias: bool = True,
     ) -> None:
         """Build with u and v of the paper, whatever `bias` says; no `context` is all steps."""
@@ -89,11 +141,13 @@ class RelativeAttention(nn.Module):
         self.position_bias = nn.Parameter(torch.zeros(heads, dim // heads))
         self.dropout = nn.Dropout(dropout)
 
-    def table(self, steps: int, device: torch.device) -> Float[Tensor, "distances dim"]:
+    def table(
+        self, steps: int, device: torch.device, context: Context | Chunks | None = None
+    ) -> Float[Tensor, "distances dim"]:
         """Return the table of positions that `forward` wants; one serves all layers."""
-        if self.context is None:
+        if (context := context or self.context) is None:
             return relative_table(steps, self.out.in_features, device)
-        blocks = Blocks.of(steps, self.context)
+        blocks = Blocks.of(steps, context)
         return distance_table(blocks.left, blocks.right, self.out.in_features, device)
 
     def forward(
@@ -101,27 +155,81 @@ class RelativeAttention(nn.Module):
         values: Float[Tensor, "batch steps dim"],
         mask: Bool[Tensor, "batch steps"],
         table: Float[Tensor, "distances dim"],
+        context: Context | Chunks | None = None,
     ) -> Float[Tensor, "batch steps dim"]:
-        """Let every step attend the steps that `mask` admits."""
-        query = rearrange(self.query(values), SPLIT, heads=self.heads)
-        key = rearrange(self.key(values), SPLIT, heads=self.heads)
-        value = rearrange(self.value(values), SPLIT, heads=self.heads)
-        position = self.position(table.to(values.dtype))
-        position = rearrange(position, "steps (heads dim) -> heads steps dim", heads=self.heads)
+        """Let every step attend the steps that `mask` and the context admit.
+
+        `context` takes the place of the one that the layer was built for.
+        """
+        query, key, value = self._split(values)
         visible, by_key, blocks = key_mask(mask), shift, None
-        if self.context is not None:
-            blocks = Blocks.of(values.shape[1], self.context)
+        if (context := context or self.context) is not None:
+            blocks = Blocks.of(values.shape[1], context)
             query, key, value = blocks.queries(query), blocks.windows(key), blocks.windows(value)
             visible, by_key = blocks.mask(mask), blocks.shift
-        content = (query + self.content_bias[:, None]) @ key.mT
-        distance = by_key((query + self.position_bias[:, None]) @ position.mT)
-        scores = (content + distance) * query.shape[-1] ** -0.5
-        weights = scores.masked_fill(~visible, -torch.inf).softmax(-1)
-        mixed = self.dropout(weights).to(value.dtype) @ value
+        mixed = self._mix(query, key, value, by_key(self._distances(query, table)), visible)
         if blocks is not None:
             mixed = blocks.join(mixed)
         result: Tensor = self.out(rearrange(mixed, JOIN))
         return result
+
+    def stream_table(
+        self, left: int, steps: int, device: torch.device
+    ) -> Float[Tensor, "distances dim"]:
+        """Return the table that `stream` wants for so many new steps behind `left` cached ones."""
+        return distance_table(left + steps - 1, steps - 1, self.out.in_features, device)
+
+    def stream(
+        self,
+        values: Float[Tensor, "batch steps dim"],
+        visible: Bool[Tensor, "batch 1 steps window"],
+        table: Float[Tensor, "distances dim"],
+        cache: AttentionCache,
+    ) -> tuple[Float[Tensor, "batch steps dim"], AttentionCache]:
+        """Let new steps attend the cached ones and each other, where `visible`."""
+        query, key, value = self._split(values)
+        key, value, cache = cache.followed_by(key, value)
+        steps, window = query.shape[2], key.shape[2]
+        query_step = torch.arange(steps, device=values.device)[:, None]
+        rows = torch.arange(window, device=values.device) + (steps - 1) - query_step
+        distance = self._distances(query, table)
+        distance = distance.gather(-1, rows.expand(*distance.shape[:2], steps, window))
+        mixed = self._mix(query, key, value, distance, visible)
+        result: Tensor = self.out(rearrange(mixed, JOIN))
+        return result, cache
+
+    def _split(
+        self, values: Float[Tensor, "batch steps dim"]
+    ) -> tuple[Float[Tensor, "batch heads steps channels"], ...]:
+        """Return queries, keys and values."""
+        parts = self.query(values), self.key(values), self.value(values)
+        return tuple(rearrange(part, SPLIT, heads=self.heads) for part in parts)
+
+    def _distances(
+        self,
+        query: Float[Tensor, "batch heads steps channels"],
+        table: Float[Tensor, "distances dim"],
+    ) -> Float[Tensor, "batch heads steps distances"]:
+        """Return the scores of all distances."""
+        position = self.position(table.to(query.dtype))
+        position = rearrange(position, "steps (heads dim) -> heads steps dim", heads=self.heads)
+        scores: Tensor = (query + self.position_bias[:, None]) @ position.mT
+        return scores
+
+    def _mix(
+        self,
+        query: Float[Tensor, "batch heads steps channels"],
+        key: Float[Tensor, "batch heads window channels"],
+        value: Float[Tensor, "batch heads window channels"],
+        distance: Float[Tensor, "batch heads steps window"],
+        visible: Bool[Tensor, "..."],
+    ) -> Float[Tensor, "batch heads steps channels"]:
+        """Weigh the values by the scores of content and distance."""
+        content = (query + self.content_bias[:, None]) @ key.mT
+        scores = (content + distance) * query.shape[-1] ** -0.5
+        weights = scores.masked_fill(~visible, -torch.inf).softmax(-1)
+        mixed: Tensor = self.dropout(weights).to(value.dtype) @ value
+        return mixed
 
 
 def shift(

@@ -8,3 +8,14 @@ def subsampled(frames: int, factor: int) -> int:
     halving rounds up, and rounding up twice by 2 is rounding up once by 4.
     """
     return -(-frames // factor)
+
+
+def causally_subsampled(frames: int, factor: int) -> int:
+    """Return the steps left of `frames` if each halving pads two frames before and one behind.
+
+    As NeMo's causal downsampling counts (class CausalConv2D): half the frames, and one; nothing
+    comes of nothing.
+    """
+    while factor > 1 and frames:
+        frames, factor = frames // 2 + 1, factor // 2
+    return frames

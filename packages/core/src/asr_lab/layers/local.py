@@ -1,7 +1,7 @@
 """Attention to the steps nearby: queries in blocks, each against the window of keys it may see."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from einops import rearrange
@@ -11,6 +11,26 @@ from torch.nn import functional as F
 
 Context: TypeAlias = tuple[int, int]
 """How many steps to the left and to the right a step may attend."""
+
+
+class Chunks(NamedTuple):
+    """Attention by chunks: a step sees the whole of its chunk, and the steps before the chunk.
+
+    The look-ahead does not add up over layers, as that of a sliding window does (Noroozi et al.
+    2024, arXiv 2312.17279, section 3.1).
+    """
+
+    left: int
+    """Steps before the chunk that are seen."""
+    size: int
+    """Steps of a chunk; the first starts at step 0."""
+
+    @property
+    def band(self) -> Context:
+        """Return the furthest that any step of a chunk sees to the left and to the right."""
+        return self.left + self.size - 1, self.size - 1
+
+
 LEAST_BLOCK = 32
 """Smallest block of queries, so that a small context makes no tiny matrices."""
 
@@ -28,13 +48,16 @@ class Blocks:
     right: int
     size: int
     count: int
+    chunks: Chunks | None = None
 
     @classmethod
-    def of(cls, steps: int, context: Context) -> "Blocks":
+    def of(cls, steps: int, context: Context | Chunks) -> "Blocks":
         """Return blocks about as wide as the context, so that a window is twice a block."""
-        left, right = (min(side, max(steps - 1, 0)) for side in context)
+        chunks = context if isinstance(context, Chunks) else None
+        band = context if chunks is None else chunks.band
+        left, right = (min(side, max(steps - 1, 0)) for side in band)
         size = max(1, min(max(left + right, LEAST_BLOCK), steps))
-        return cls(steps, left, right, size, -(-steps // size))
+        return cls(steps, left, right, size, -(-steps // size), chunks)
 
     def queries(
         self, values: Float[Tensor, "batch heads steps dim"]
@@ -60,7 +83,10 @@ class Blocks:
         offset = torch.arange(self.size + self.left + self.right, device=mask.device) - query
         near = (offset >= 0) & (offset <= self.left + self.right)
         keys = rearrange(self._unfold(mask, 1), "batch blocks window -> (batch blocks) 1 1 window")
-        return near & (keys | (offset == self.left))
+        visible = near & (keys | (offset == self.left))
+        if self.chunks is None:
+            return visible
+        return visible & self._in_chunks(self.chunks, mask.device).repeat(len(mask), 1, 1)[:, None]
 
     def shift(
         self, scores: Float[Tensor, "entries heads block distances"]
@@ -79,6 +105,16 @@ class Blocks:
         """Undo `queries`."""
         shape = "(batch blocks) heads block dim -> batch heads (blocks block) dim"
         return rearrange(values, shape, blocks=self.count)[:, :, : self.steps]
+
+    def _in_chunks(
+        self, chunks: Chunks, device: torch.device
+    ) -> Bool[Tensor, "blocks block window"]:
+        """Return True where a key lies in its query's chunk or in what is seen before that."""
+        block = torch.arange(self.count, device=device)[:, None, None] * self.size
+        query = block + torch.arange(self.size, device=device)[:, None]
+        window = torch.arange(self.left + self.size + self.right, device=device)
+        from_chunk = block - self.left + window - query // chunks.size * chunks.size
+        return (from_chunk >= -chunks.left) & (from_chunk < chunks.size)
 
     def _unfold(self, values: Tensor, axis: int) -> Tensor:
         """Return windows of an axis in place of it, what is in them on a new last axis."""

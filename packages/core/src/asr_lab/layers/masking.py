@@ -22,6 +22,16 @@ def subsampled_lengths(lengths: Int[Tensor, " batch"], factor: int) -> Int[Tenso
     return torch.div(lengths + (factor - 1), factor, rounding_mode="floor")
 
 
+def causally_subsampled_lengths(
+    lengths: Int[Tensor, " batch"], factor: int
+) -> Int[Tensor, " batch"]:
+    """Return `asr_lab.layers.lengths.causally_subsampled` of every length."""
+    while factor > 1:
+        halved = torch.div(lengths, 2, rounding_mode="floor") + 1
+        lengths, factor = torch.where(lengths > 0, halved, 0), factor // 2
+    return lengths
+
+
 def key_mask(mask: Bool[Tensor, "batch steps"]) -> Bool[Tensor, "batch 1 1 steps"]:
     """Return the mask of keys for attention, in which every query sees at least the first key.
 

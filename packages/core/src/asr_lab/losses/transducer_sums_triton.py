@@ -74,8 +74,9 @@ def sum_gradients(
         while offset < end:
             target = (row.to(tl.int64) * steps + first_step + offset) * hidden + columns
             one = tl.load(projected + target, mask=known, other=0.0).to(tl.float32)
-            rows = start + offset * width + places
-            values = of_active + rows[:, None] * PITCH + columns[None, :]
+            values = (
+                of_active + (start + offset * width + places)[:, None] * PITCH + columns[None, :]
+            )
             value = tl.load(values, mask=mask, other=0.0).to(tl.float32)
             value *= slope_of(one[None, :] + other, TANH)
             total += value

@@ -6,8 +6,13 @@ from asr_lab.plugins.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from asr_lab.models.conformer.config import ConformerConfig
-    from asr_lab.models.conformer.model import ConformerASRModel
+    from asr_lab.models.conformer.model import ConformerASRModel, put_in_streaming_mode
 else:
-    __getattr__ = lazy_attributes(__name__, ConformerASRModel="model", ConformerConfig="config")
+    __getattr__ = lazy_attributes(
+        __name__,
+        ConformerASRModel="model",
+        ConformerConfig="config",
+        put_in_streaming_mode="model",
+    )
 
-__all__ = ["ConformerASRModel", "ConformerConfig"]
+__all__ = ["ConformerASRModel", "ConformerConfig", "put_in_streaming_mode"]

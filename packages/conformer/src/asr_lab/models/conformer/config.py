@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from asr_lab.layers.lengths import subsampled
+from asr_lab.layers.lengths import causally_subsampled, subsampled
 from asr_lab.models.base.heads import HeadConfig
 from asr_lab.utils.errors import UserError
 
@@ -34,13 +34,25 @@ class ConformerConfig(HeadConfig):
     positions: Literal["rotary", "relative"] = "rotary"
     """How attention knows positions: by rotation, or by learned scores of sinusoidal distances,
     which cost dim * (dim + 2) parameters a layer."""
-    attention: Literal["full", "local"] = "full"
+    attention: Literal["full", "local", "chunked"] = "full"
     """What a step attends: the whole utterance, or the steps within `left_context` and
-    `right_context`, for which memory grows with the length and not with its square."""
+    `right_context`, for which memory grows with the length and not with its square; or its chunk of
+    `chunk` steps and the `left_context` before it, which can stream."""
     left_context: int = 128
-    """Encoder steps to the left that local attention sees."""
+    """Encoder steps to the left that local attention sees, or before its chunk, chunked."""
     right_context: int = 128
     """Encoder steps to the right that local attention sees."""
+    chunk: int = 14
+    """Encoder steps of a chunk: a stream gives out as many at once, the first of which looks ahead
+    to the last."""
+    chunks: tuple[int, ...] = ()
+    """Sizes of chunks from which training draws one for each batch, so that a stream may have any
+    of them; empty for `chunk` alone."""
+    causal_convolution: bool = False
+    """Let the convolution of a block see the steps before alone; needed to stream."""
+    causal_subsampling: bool = False
+    """Let a step look ahead of its first feature frame by none, not by `subsampling - 1`; as
+    NeMo's `causal_downsampling`, with a larger layer behind it."""
     norm: Literal["layer", "batch"] = "layer"
     """Normalisation inside the convolution module; `batch` couples the utterances of a batch."""
     freeze_statistics: bool = False
@@ -72,15 +84,25 @@ class ConformerConfig(HeadConfig):
         for name in ("left_context", "right_context"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name.replace('_', '-')} must be 0 or more")
+        if least := [size for size in (self.chunk, *self.chunks) if size < 1]:
+            raise UserError(f"chunks must be of 1 step or more; got {least[0]}")
+        if self.chunks and self.attention != "chunked":
+            raise UserError(f"chunks need attention chunked; got {self.attention}")
 
     @property
     def context(self) -> tuple[int, int] | None:
-        """Steps to the left and right that attention sees; None for all."""
-        return None if self.attention == "full" else (self.left_context, self.right_context)
+        """Steps to the left and right that local attention sees; None if it is not local."""
+        return (self.left_context, self.right_context) if self.attention == "local" else None
+
+    @property
+    def streams(self) -> bool:
+        """True if no step depends on what comes after its chunk."""
+        return self.attention == "chunked" and self.causal_convolution
 
     def steps(self, frames: int) -> int:
         """Return the exact number of encoder steps for a number of feature frames."""
-        return subsampled(frames, self.subsampling)
+        shortened = causally_subsampled if self.causal_subsampling else subsampled
+        return shortened(frames, self.subsampling)
 
     @classmethod
     def tiny(cls) -> "ConformerConfig":
@@ -156,6 +178,28 @@ class ConformerConfig(HeadConfig):
     def fast_conformer(cls) -> "ConformerConfig":
         """Return the architecture most people mean by Fast Conformer: the large size."""
         return cls.large()
+
+    @classmethod
+    def streaming(cls) -> "ConformerConfig":
+        """Return a small size that streams: with 1024 tokens 12.33 M parameters (CTC).
+
+        It is trained for a look-ahead of 0, 80, 480 and 1040 ms, and 5.6 s of past, as NeMo's
+        streaming models of several look-aheads are.
+        """
+        return cls(
+            dim=176,
+            layers=16,
+            heads=4,
+            predictor_dim=320,
+            joint_dim=320,
+            features="nemo_plain",
+            attention="chunked",
+            left_context=70,
+            chunk=14,
+            chunks=(1, 2, 7, 14),
+            causal_convolution=True,
+            causal_subsampling=True,
+        )
 
     @classmethod
     def _published(

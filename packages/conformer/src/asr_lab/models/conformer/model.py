@@ -1,9 +1,15 @@
 """The Fast Conformer: an encoder of conformer blocks with CTC, a transducer, or both."""
 
+import warnings
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from asr_lab.decoding import decode
 from asr_lab.layers.head_model import HeadModel
+from asr_lab.layers.local import Chunks, Context
 from asr_lab.layers.masking import clear_padding, length_mask
 from asr_lab.layers.subsampling import ConvSubsampling
 from asr_lab.models.base import (
@@ -16,7 +22,8 @@ from asr_lab.models.base import (
     State,
 )
 from asr_lab.models.conformer.config import ConformerConfig
-from asr_lab.models.conformer.layers import ConformerBlock
+from asr_lab.models.conformer.layers import ConformerBlock, context_of
+from asr_lab.models.conformer.streaming import StreamState, start, stream
 
 
 class ConformerEncoder(Encoder):
@@ -30,24 +37,58 @@ class ConformerEncoder(Encoder):
             dim=config.dim,
             factor=config.subsampling,
             channels=config.subsampling_channels,
+            causal=config.causal_subsampling,
         )
+        self.context, self.chunks, self.streams = context_of(config), config.chunks, config.streams
+        if config.streams:
+            self.look_ahead = (config.chunk - 1) * config.subsampling + self.subsampling.reach[1]
         self.scale = config.dim**0.5 if config.scale_input else 1.0
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.layers))
 
     def forward(self, features: Sequences, state: State = None) -> EncoderOutput:
-        """Encode padded or packed features into padded steps, with zeros as padding."""
+        """Encode padded or packed features into padded steps, with zeros as padding.
+
+        Train mode draws one of the sizes of chunks, if there are several, from torch's generator.
+        """
         padded = features.pad()
+        if state is not None:
+            assert isinstance(state, StreamState) and isinstance(self.context, Chunks)
+            assert not self.training, "call eval() before streaming: dropout is left out"
+            return stream(self.subsampling, self.scale, self.stack, self.context, padded, state)
         values, lengths = self.subsampling(padded.values, padded.lengths)
         mask = length_mask(lengths, values.shape[1])
         values = self.dropout(values * self.scale)
-        first = self.blocks[0]
-        assert isinstance(first, ConformerBlock)
-        table = first.attention.table(values.shape[1], values.device)
+        context = self._draw_context()
+        table = self.stack[0].attention.table(values.shape[1], values.device, context)
         for block in self.blocks:
-            values = block(values, mask, table)
+            values = block(values, mask, table, context)
         cleared: Tensor = clear_padding(values, mask)
         return EncoderOutput(Sequences(cleared, lengths))
+
+    def initial_state(self, batch: int) -> State:
+        """Return the state at the start of `batch` streams; None unless all looks back in time."""
+        if not self.streams:
+            return None
+        assert isinstance(self.context, Chunks)
+        return start(self.subsampling, self.stack, self.context, batch)
+
+    def end(self, state: State, streams: Bool[Tensor, " batch"]) -> State:
+        """Return the state in which `streams` end with the next call."""
+        assert isinstance(state, StreamState)
+        return state._replace(ended=state.ended | streams.to(state.ended.device))
+
+    @property
+    def stack(self) -> list[ConformerBlock]:
+        """The blocks."""
+        return [block for block in self.blocks if isinstance(block, ConformerBlock)]
+
+    def _draw_context(self) -> Context | Chunks | None:
+        """Return what steps attend in this call."""
+        if not (self.training and self.chunks and isinstance(self.context, Chunks)):
+            return self.context
+        drawn = int(torch.randint(len(self.chunks), ()))
+        return Chunks(self.context.left, self.chunks[drawn])
 
 
 class ConformerASRModel(HeadModel[ConformerConfig]):
@@ -62,3 +103,39 @@ class ConformerASRModel(HeadModel[ConformerConfig]):
         """Return one hypothesis per utterance, in order."""
         _, decoder = self.decoder(decoding)
         return decode(decoder, self.encoder(batch.features), decoding, self.config.vocab)
+
+
+def put_in_streaming_mode(
+    model: ConformerASRModel, *, chunk: int, left_context: int
+) -> ConformerASRModel:
+    """Return a model of the same weights, shared, that streams in chunks of so many encoder steps.
+
+    Attention keeps `left_context` steps before the chunk. Warns of weights that were not trained
+    for it: those of full context lose accuracy, the more the smaller the chunk.
+    """
+    trained = model.config
+    if not trained.streams:
+        warnings.warn(
+            "these weights were trained to hear what comes later; streaming will cost accuracy:"
+            " train the preset streaming, or fine-tune with --model.attention chunked"
+            " --model.causal-convolution",
+            stacklevel=2,
+        )
+    elif chunk not in (trained.chunk, *trained.chunks):
+        sizes = ", ".join(map(str, sorted({trained.chunk, *trained.chunks})))
+        warnings.warn(
+            f"these weights were trained with chunks of {sizes} steps; chunks of {chunk} may cost"
+            " accuracy",
+            stacklevel=2,
+        )
+    config = replace(
+        trained,
+        attention="chunked",
+        chunk=chunk,
+        left_context=left_context,
+        causal_convolution=True,
+    )
+    with torch.device("meta"):
+        streaming = type(model)(config)
+    streaming.load_state_dict(model.state_dict(), assign=True)
+    return streaming.train(model.training)

@@ -42,7 +42,7 @@ def asr_lab_register(registry: Registry) -> None:
             summary="Fast Conformer encoder with CTC, a transducer, or both",
             model="asr_lab.models.conformer.model:ConformerASRModel",
             config="asr_lab.models.conformer.config:ConformerConfig",
-            presets=("tiny", *PUBLISHED),
+            presets=("tiny", *PUBLISHED, "streaming"),
             layouts=("padded", "packed"),
             recipes={
                 "tiny": {
@@ -56,7 +56,7 @@ def asr_lab_register(registry: Registry) -> None:
                     "data.freq_width": 20,
                     "data.time_masks": 4,
                 },
-                **dict.fromkeys(PUBLISHED, FROM_SCRATCH),
+                **dict.fromkeys((*PUBLISHED, "streaming"), FROM_SCRATCH),
             },
         )
     )

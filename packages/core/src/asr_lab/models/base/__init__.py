@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         ModelOutput,
     )
     from asr_lab.models.base.sequences import Sequences
-    from asr_lab.models.base.state import State, select_state
+    from asr_lab.models.base.state import State, put_state, select_state
 else:
     __getattr__ = lazy_attributes(
         __name__,
@@ -46,6 +46,7 @@ else:
         Sequences="sequences",
         State="state",
         TransducerDecoder="interfaces",
+        put_state="state",
         select_state="state",
     )
 
@@ -67,5 +68,6 @@ __all__ = [
     "Sequences",
     "State",
     "TransducerDecoder",
+    "put_state",
     "select_state",
 ]

@@ -18,7 +18,7 @@ class ModelConfig:
     vocab: int = 1024
     """Number of tokens without the blank; training sets it from the tokenizer."""
     features: str = "nemo"
-    """Feature recipe, by name: nemo, whisper, kaldi or mfcc."""
+    """Feature recipe, by name: nemo, nemo_plain (for streaming), whisper, kaldi or mfcc."""
     mels: int = 80
     """Number of mel bands, or of cepstral coefficients."""
     sample_rate: int = 16000

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from asr_lab.models.base.outputs import EncoderOutput
@@ -14,13 +14,29 @@ from asr_lab.models.base.state import State
 class Encoder(nn.Module, ABC):
     """Turns features into a shorter sequence of vectors."""
 
+    look_ahead: int = 0
+    """Frames behind the one that a step starts at that must have come before a stream gives the
+    step out, at most."""
+
     @abstractmethod
     def forward(self, features: Sequences, state: State = None) -> EncoderOutput:
-        """Encode; an utterance's output depends on neither padding nor batch mates."""
+        """Encode; an utterance's output depends on neither padding nor batch mates.
+
+        With a `state`, `features` are what each stream goes on with, none or any number of
+        frames; the output is the steps that are now finished, and the state after them. Over all
+        calls, a stream's steps are those of its whole audio encoded without a state.
+        """
 
     def initial_state(self, batch: int) -> State:
         """Return the state at the start of `batch` streams; None for one that does not stream."""
         return None
+
+    def end(self, state: State, streams: Bool[Tensor, " batch"]) -> State:
+        """Return the state in which `streams` end with the next call, which finishes their steps.
+
+        No frames may follow for them after that call.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not stream")
 
     if TYPE_CHECKING:
         __call__ = forward
