@@ -114,7 +114,8 @@ def check(
     places = torch.arange(texts.tokens.shape[1], device=texts.tokens.device)
     spoken = texts.tokens.masked_fill(places >= texts.token_lengths[:, None], 0)
     # One transfer tells all, and the sizes of the lattice with it.
-    edges = [(part.amin(), part.amax()) for part in (texts.lengths, texts.token_lengths)]
+    some = [part for part in (texts.lengths, texts.token_lengths) if len(part)]
+    edges = [(part.amin(), part.amax()) for part in some]
     if spoken.numel():
         edges.append((spoken.amin(), spoken.amax()))
     facts = torch.stack([valid.sum(), *(value for pair in edges for value in pair)]).tolist()
