@@ -1,7 +1,7 @@
 """Several heads on one encoder: each head's loss, how losses add up, and which head speaks."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -64,7 +64,7 @@ class SmallModel(HeadModel[SmallConfig]):
         return decode(decoder, self.encoder(batch.features), decoding, self.config.vocab)
 
 
-def model(head: Head, **values: float) -> SmallModel:
+def model(head: Head, **values: Any) -> SmallModel:  # noqa: ANN401
     """Return the same weights for the same head."""
     config = replace(SmallConfig(head=head), **values)
     with torch.random.fork_rng():
@@ -208,7 +208,7 @@ def test_the_transducer_speaks_unless_ctc_is_asked(head: Head, beam: int) -> Non
     ],
 )
 def test_heads_that_cannot_be_built_are_refused_by_the_name_of_the_flag(
-    values: dict[str, float], message: str
+    values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         replace(SmallConfig(), **values)
