@@ -13,7 +13,6 @@ the inputs, gradients counted.
 import argparse
 import json
 import statistics
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -164,7 +163,6 @@ def main() -> None:
     if options.output:
         result = {
             "command": f"python packages/core/benchmarks/transducer.py --runs {options.runs}",
-            "command": " ".join(["python packages/core/benchmarks/transducer.py", *sys.argv[1:]]),
             "gpu": torch.cuda.get_device_name(),
             "machine": machine(),
             "versions": {name: version(name) for name in ("torch", "torchaudio", "triton")},

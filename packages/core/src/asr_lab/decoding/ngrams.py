@@ -1,6 +1,7 @@
 """N-gram models of words in ARPA or KenLM files, read by the package `kenlm-ex`."""
 
 import math
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -47,5 +48,11 @@ def read_kenlm(path: Path) -> KenLM:
     try:
         return KenLM(kenlm, path)
     except OSError as error:
-        reason = str(error).partition(" because ")[2].split("\n")[0] or "it cannot be read"
-        raise UserError(f"{path} is no ARPA or KenLM language model: {reason}") from None
+        raise UserError(f"{path} is no ARPA or KenLM language model: {_reason(error)}") from None
+
+
+def _reason(error: OSError) -> str:
+    """Return what KenLM found, in one line, without the places in its source that it tells."""
+    told = " ".join(str(error).partition("' (")[2].split()).removesuffix(")")
+    found = re.sub(r"^.* threw \w+( because .*?')?\. ", "", told)
+    return found or "it cannot be read"
