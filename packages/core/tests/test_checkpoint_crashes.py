@@ -105,7 +105,9 @@ def test_a_crash_while_a_new_step_is_saved_leaves_the_old_or_the_new(disk: Disk)
 def test_a_crash_while_a_step_is_saved_anew_leaves_one_before_or_the_new(disk: Disk) -> None:
     with disk.watched():
         write(disk.folder, 2, 2.5)
-    values = [value_of(path) for path, _ in map(latest, disk.moments) if path]
+    found = [latest(moment) for moment in disk.moments]
+    assert not any(problems for _, problems in found)
+    values = [value_of(path) for path, _ in found if path]
     assert len(values) == len(disk.moments) > 6
     assert (values[0], values[-1]) == (2.0, 2.5) and set(values) <= {1.0, 2.0, 2.5}
     for moment in disk.moments:
