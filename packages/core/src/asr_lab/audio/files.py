@@ -1,6 +1,7 @@
 """Read audio of any common format as 16-bit mono samples at one rate; torch-free."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,7 +107,7 @@ def _reason(path: str, error: Exception) -> str:
     """Say why audio could not be opened or decoded."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror.lower()}); check the path"
-    if not Path(path).exists():
+    if not os.path.exists(path):  # for a name that cannot be one, too, where Path raises
         return "is not there; check the path"
     if Path(path).is_dir():
         return "is a folder; name the file"

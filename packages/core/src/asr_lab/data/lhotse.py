@@ -1,11 +1,10 @@
 """Cuts of lhotse: JSON Lines are read directly, other forms through lhotse itself."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from asr_lab.data.reading import beside_or_here, given, number, numbered_lines
+from asr_lab.data.reading import beside_or_here, given, json_objects, number
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.utils.errors import UserError
 
@@ -36,13 +35,7 @@ def read(location: Path | None, config: str, split: str) -> Iterator[Utterance]:
 
 
 def _direct(path: Path) -> Iterator[tuple[str, Object]]:
-    for line, text in numbered_lines(path):
-        try:
-            cut = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}:{line} is not JSON: {error}") from error
-        if not isinstance(cut, dict):
-            raise UserError(f"{path}:{line} is not a JSON object; a line is one cut")
+    for line, cut in json_objects(path, "cut"):
         yield f"{path}:{line}", cut
 
 

@@ -1,7 +1,6 @@
 """Manifests: JSON Lines as NeMo writes them, and tables (CSV, TSV) with a header line."""
 
 import csv
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -12,8 +11,8 @@ from asr_lab.data.reading import (
     UNKNOWN,
     beside,
     given,
+    json_objects,
     number,
-    numbered_lines,
     open_text,
     with_durations,
 )
@@ -63,14 +62,7 @@ def read(location: Path | None, config: str, split: str) -> list[Utterance]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    for line, text in numbered_lines(path):
-        try:
-            row = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}:{line} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{path}:{line} is not a JSON object; a line is one utterance")
-        yield line, row
+    return json_objects(path, "utterance")
 
 
 def _table_rows(path: Path) -> Iterator[tuple[int, Row]]:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,25 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield number, line.rstrip("\r\n")
+
+
+def json_objects(path: Path, meaning: str) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the number and the object of every line of JSON Lines; a line is one `meaning`.
+
+    Raises UserError with file and line for what is no object, or is text that UTF-8 cannot hold.
+    """
+    for line, text in numbered_lines(path):
+        try:
+            row = json.loads(text)
+            if "\\u" in text:  # an escape may be half of a character, which no file can hold
+                json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"{path}:{line} holds half of a character; write it again") from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}:{line} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}:{line} is not a JSON object; a line is one {meaning}")
+        yield line, row
 
 
 def given(location: Path | None, dataset: str) -> Path:

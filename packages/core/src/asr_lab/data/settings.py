@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+ZERO_OR_MORE = ("min_duration", "gain_db", "freq_masks", "freq_width", "time_masks", "cache_hours")
+FRACTIONS = ("time_width", "dev_fraction")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -52,6 +55,12 @@ class DataConfig:
         for name in ("batch_seconds", "max_utterances", "max_duration"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name.replace('_', '-')} must be above 0")
+        for name in ZERO_OR_MORE:
+            if not (value := getattr(self, name)) >= 0:
+                raise ValueError(f"{name.replace('_', '-')} must be 0 or more; got {value}")
+        for name in FRACTIONS:
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"{name.replace('_', '-')} must be from 0 to 1; got {value}")
         if not self.speeds or min(self.speeds) <= 0:
             raise ValueError(f"speeds must be above 0; got {self.speeds}")
         if self.workers < 0 or self.prefetch < 1:

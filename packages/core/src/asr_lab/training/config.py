@@ -9,6 +9,18 @@ from asr_lab.models.base.config import ModelConfig
 
 __all__ = ["DataConfig", "RunConfig", "TrainConfig"]
 
+ABOVE_ZERO = ("lr", "accumulate", "keep", "log_every")
+ZERO_OR_MORE = (
+    "warmup",
+    "eps",
+    "weight_decay",
+    "clip",
+    "non_finite_limit",
+    "eval_every",
+    "save_every",
+    "save_seconds",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -31,7 +43,7 @@ class TrainConfig:
     eps: float = 1e-8
     """Added to AdamW's denominator."""
     weight_decay: float = 1e-3
-    """AdamW's decay of matrices; biases, norms and embeddings are not decayed."""
+    """AdamW's decay of matrices, embeddings included; biases and norms are not decayed."""
     clip: float = 1.0
     """Largest norm of the gradient; 0 to leave it."""
     ema: float = 0.0
@@ -57,14 +69,20 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train."""
-        positive = {"lr": self.lr, "accumulate": self.accumulate, "keep": self.keep}
-        for name, value in positive.items():
-            if not value > 0:
+        for name in ABOVE_ZERO:
+            if not (value := getattr(self, name)) > 0:
                 raise ValueError(f"{name.replace('_', '-')} must be above 0; got {value}")
+        for name in ZERO_OR_MORE:
+            if not (value := getattr(self, name)) >= 0:
+                raise ValueError(f"{name.replace('_', '-')} must be 0 or more; got {value}")
         if self.steps < 0 or (self.steps == 0 and not self.epochs > 0):
             raise ValueError(f"epochs must be above 0; got {self.epochs}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be from 0 to below 1; got {self.ema}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be from 0 to below 1; got {self.betas}")
+        if not 0 <= self.final_lr <= 1:
+            raise ValueError(f"final-lr must be from 0 to 1; got {self.final_lr}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -257,16 +257,17 @@ def _claim_together(setup: Setup, group: Group) -> Path:
     return Path(str(claimed))
 
 
-def _forget_after(path: Path, step: int) -> list[str]:
+def _forget_after(path: Path, step: int) -> list[bytes]:
     """Drop the lines about steps that will be done again; return the others."""
     if not path.exists():
         return []
-    kept = [line for line in path.read_text("utf-8").splitlines() if _step(line) <= step]
-    write_atomically(path, "".join(f"{line}\n" for line in kept))
+    # Bytes, because a crash may have torn a character, and text has other line ends than "\n".
+    kept = [line for line in path.read_bytes().split(b"\n") if _step(line) <= step]
+    write_atomically(path, b"".join(line + b"\n" for line in kept))
     return kept
 
 
-def _step(line: str) -> float:
+def _step(line: bytes) -> float:
     try:
         return float(json.loads(line)["step"])
     except (ValueError, LookupError, TypeError):  # a line that a crash tore

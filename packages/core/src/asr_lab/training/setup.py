@@ -254,6 +254,8 @@ def _usable(
         raise UserError(first_problem(unusable))
     if not kept:
         raise UserError(f"no training utterance can be used: {first_problem(unusable)}")
+    if max(one.weight * (one.end - one.start) for one in sources) < 1:
+        raise UserError("the weights leave no utterance in an epoch; raise one in --data")
     return kept, tuple(sources), unusable
 
 
