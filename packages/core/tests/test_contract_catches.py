@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from asr_lab.decoding import decode
 from asr_lab.layers.ctc_model import CTCModel
