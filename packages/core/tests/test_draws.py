@@ -169,3 +169,11 @@ def test_recordings_and_their_starts_are_equally_likely() -> None:
     starts = (-noise.argmin(1)) % 5
     second = noise.amax(1) / noise.amin(1) < 2
     assert_equally_likely(second.long() * 5 + starts, 10)
+
+
+def test_gain_and_noise_of_one_utterance_are_independent() -> None:
+    ones, lengths, keys = torch.ones(3200, 40), torch.full((3200,), 40), keys_of(3200)
+    gains = 20 * torch.log10(change_gain(ones[:, :1], keys, 4.0))[:, 0]
+    noise = add_noise(ones, lengths, keys, (0.0, 8.0), [torch.arange(1.0, 30)]) - ones
+    ratios = -10 * torch.log10(noise.square().mean(1))
+    assert_equally_likely((gains + 4).long().clamp(0, 7) * 8 + ratios.long().clamp(0, 7), 64)

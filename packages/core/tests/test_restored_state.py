@@ -63,7 +63,7 @@ INSIDE: dict[str, Callable[[], bool]] = {
 }
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.lists(st.sampled_from(sorted(BLOCKS)), min_size=1, max_size=5), st.sampled_from(ENDINGS))
 def test_blocks_nested_in_any_order_leave_every_switch_as_it_was(
     names: list[str], ending: type[BaseException]
