@@ -251,3 +251,12 @@ def test_a_record_cut_off_anywhere_is_refused_in_one_line(tmp_path: Path) -> Non
             RunRecord.read(tmp_path)
         assert isinstance(caught.value, UserError)
         assert "\n" not in str(caught.value)
+
+
+def test_a_record_keeps_a_file_name_that_is_not_utf8(tmp_path: Path) -> None:
+    # How Python reads a word of the command line whose bytes are Latin-1.
+    word = b"caf\xe9.jsonl".decode("utf-8", "surrogateescape")
+    record = RunRecord(run_id="a", command=("train", "--data", word, "größer 𝄞"))
+    record.write(tmp_path)
+    assert RunRecord.read(tmp_path) == record
+    assert "größer 𝄞" in (tmp_path / RECORD).read_text(encoding="utf-8")
