@@ -1,6 +1,7 @@
 """The record of a run, `run.json`: what was asked for, with what, and how it ended; torch-free."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from asr_lab.utils.files import write_atomically
 
 SCHEMA = 1
 RECORD = "run.json"
+SURROGATE = re.compile("[\ud800-\udfff]")
 Status = Literal["running", "finished", "interrupted", "failed"]
 
 
@@ -55,7 +57,10 @@ class RunRecord:
     def write(self, folder: Path) -> Path:
         """Write `run.json` in place of the old one. Raises CannotWriteError."""
         path = folder / RECORD
-        write_atomically(path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        # Names of files that are not UTF-8 hold halves of pairs, which only JSON's escapes can say.
+        escaped = SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        write_atomically(path, escaped + "\n")
         return path
 
     @classmethod
