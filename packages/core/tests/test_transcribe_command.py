@@ -178,7 +178,7 @@ def bad_files(folder: Path) -> dict[str, str]:
     (folder / "cut.flac").write_bytes(content[: len(content) * 3 // 4])
     return {
         "empty.wav": "holds no samples",
-        "short.wav": "lasts 1 ms, which is too short; the model needs 10 ms or more",
+        "short.wav": "lasts 1 ms, which is too short; the model needs 5 ms or more",
         "text.wav": "is not audio in a known format",
         "nan.wav": "has samples that are NaN or infinite",
         "cut.flac": "is cut off",

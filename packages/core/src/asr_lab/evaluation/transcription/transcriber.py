@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -135,7 +136,8 @@ class Transcriber:
         except AudioError as error:
             return _Recording(path, problem=str(error))
         if config.steps(recogniser.recipe.frames(samples)) < 1:
-            least = 1000 * recogniser.recipe.hop_length / rate
+            fits = (n for n in count(samples) if config.steps(recogniser.recipe.frames(n)) >= 1)
+            least = 1000 * next(fits) / rate
             problem = f"audio file {path}: lasts {1000 * samples / rate:.3g} ms, which is too short"
             return _Recording(path, problem=f"{problem}; the model needs {least:g} ms or more")
         overlap = round(overlap_seconds(self.chunk_seconds) * rate)
