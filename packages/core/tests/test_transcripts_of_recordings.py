@@ -28,7 +28,7 @@ def transcriber(checkpoint: Path, probe: Path) -> Transcriber:
 
 
 def spoken(path: Path, text: str, rate: int = RATE, channels: int = 1) -> Path:
-    samples = tone_speech(text, 4321, rate)
+    samples = tone_speech(text, 4321, rate) / 32768  # libsndfile spoils 16-bit stereo as MP3
     soundfile.write(path, np.stack([samples] * channels, 1), rate)
     return path
 
