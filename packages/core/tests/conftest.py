@@ -1,5 +1,6 @@
 """What tests of whole runs share: a plugin with a model in miniature, and a corpus for it."""
 
+import json
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -15,12 +16,15 @@ from asr_lab.testing.speech import write_corpus
 PROBE = Path(__file__).parent / "plugins" / "probe"
 """A plugin as pip leaves it: a package beside its metadata."""
 WORDS = "ab ace bad bed cab dab dad ebb fad fed".split()
+HEARD_WORDS = "ace bad bed cab dab fed face fade bead dace".split()
+"""No letter twice in a row: the model in miniature cannot hear where one ends."""
 # How long data take to draw or a check to run is no rule of the code, and machines differ.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 Command = Callable[..., list[str]]
 Train = Callable[..., int]
+Transcribe = Callable[..., int]
 
 
 @pytest.fixture
@@ -71,3 +75,36 @@ def command(probe: Path, corpus: Path) -> Command:
 def train(command: Command) -> Train:
     """Return a function that does that in this process, and gives the exit status."""
     return lambda *flags: main(command(*flags))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train the probe on `HEARD_WORDS` until it makes no mistakes; return its `best.pt`."""
+    folder, draw = tmp_path_factory.mktemp("trained"), random.Random(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PROBE)
+        installed_plugins.cache_clear()
+        sets = []
+        for seed, (name, count) in enumerate({"data": 60, "dev-data": 12, "eval-data": 12}.items()):
+            texts = [" ".join(draw.sample(HEARD_WORDS, 1 + n % 5)) for n in range(count)]
+            write_corpus(folder / name, texts, seed=1000 * seed)
+            sets += [f"--{name}", f"manifest:{folder / name / 'manifest.jsonl'}"]
+        flags = "--train.steps 250 --train.eval-every 250 --train.save-every 250 --model.dropout 0"
+        more = "--model.features kaldi --model.dim 64 --data.batch-seconds 20 --output"
+        words = [*flags.split(), *more.split(), str(folder / "run")]
+        assert main(["train", "--model", "probe", *sets, *words]) == 0
+    installed_plugins.cache_clear()
+    result = json.loads((folder / "run" / "test.result.json").read_text())
+    assert result["words"]["errors"] == 0, "the tests of transcription need a model that hears all"
+    return folder / "run" / "best.pt"
+
+
+@pytest.fixture
+def transcribe(checkpoint: Path, probe: Path) -> Transcribe:
+    """Return a function that transcribes files with more flags, and gives the exit status."""
+
+    def command(*files: object, flags: str = "", model: object = checkpoint) -> int:
+        base = ["--checkpoint", str(model), "--device", "cpu"]
+        return main(["transcribe", *map(str, files), *base, *flags.split()])
+
+    return command

@@ -3,22 +3,19 @@
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from asr_lab.cli import main
 from asr_lab.evaluation import Transcriber
-from asr_lab.plugins import installed_plugins
-from asr_lab.testing.speech import tone_speech, write_corpus
+from asr_lab.testing.speech import tone_speech
 
 RATE = 16000
 WORDS = "ace bad bed cab dab fed face fade bead dace".split()
 """No letter twice in a row: the model in miniature cannot hear where one ends."""
-PROBE = Path(__file__).parent / "plugins" / "probe"
 Transcribe = Callable[..., int]
 
 
@@ -37,39 +34,6 @@ def quiet(seconds: float) -> np.ndarray:
 
 def speech(text: str, seed: int = 0) -> np.ndarray:
     return tone_speech(text, 7000 + seed, RATE)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Train the probe until it makes no mistakes."""
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(PROBE)
-        installed_plugins.cache_clear()
-        sets = []
-        for seed, (name, count) in enumerate({"data": 60, "dev-data": 12, "eval-data": 12}.items()):
-            texts = [sentence(100 * seed + n, 1 + n % 5) for n in range(count)]
-            write_corpus(folder / name, texts, seed=1000 * seed)
-            sets += [f"--{name}", f"manifest:{folder / name / 'manifest.jsonl'}"]
-        flags = "--train.steps 250 --train.eval-every 250 --train.save-every 250 --model.dropout 0"
-        more = "--model.features kaldi --model.dim 64 --data.batch-seconds 20 --output"
-        words = [*flags.split(), *more.split(), str(folder / "run")]
-        assert main(["train", "--model", "probe", *sets, *words]) == 0
-        result = json.loads((folder / "run" / "test.result.json").read_text())
-        assert result["words"]["errors"] == 0, "the tests below need a model without mistakes"
-        yield folder / "run" / "best.pt"
-    installed_plugins.cache_clear()
-
-
-@pytest.fixture
-def transcribe(checkpoint: Path, probe: Path) -> Transcribe:
-    """Return a function that transcribes files with more flags, and gives the exit status."""
-
-    def command(*files: object, flags: str = "", model: object = checkpoint) -> int:
-        base = ["--checkpoint", str(model), "--device", "cpu"]
-        return main(["transcribe", *map(str, files), *base, *flags.split()])
-
-    return command
 
 
 def write(path: Path, text: str, seed: int = 0) -> Path:
@@ -214,7 +178,7 @@ def bad_files(folder: Path) -> dict[str, str]:
     (folder / "cut.flac").write_bytes(content[: len(content) * 3 // 4])
     return {
         "empty.wav": "holds no samples",
-        "short.wav": "lasts 1 ms, which is too short; the model needs 10 ms or more",
+        "short.wav": "lasts 1 ms, which is too short; the model needs 5 ms or more",
         "text.wav": "is not audio in a known format",
         "nan.wav": "has samples that are NaN or infinite",
         "cut.flac": "is cut off",

@@ -86,7 +86,8 @@ def opened(path: str, offset: int, size: int) -> Iterator[soundfile.SoundFile]:
     """Open a file or a part of a shard; turn what goes wrong with it into AudioError."""
     try:
         content = _shard_bytes(path, offset, size) if size else path
-        stream = io.BytesIO(content) if isinstance(content, bytes) else content
+        # soundfile takes names that are not UTF-8 as bytes only.
+        stream = io.BytesIO(content) if isinstance(content, bytes) else os.fsencode(content)
         with soundfile.SoundFile(stream) as file:
             refuse_cut_chunk(file.extra_info)
             if file.format == "OGG":

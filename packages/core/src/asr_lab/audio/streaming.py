@@ -16,6 +16,8 @@ __all__ = ["audio_samples", "read_blocks", "read_windows"]
 
 BLOCK_SECONDS = 10
 """Audio that is decoded at a time."""
+PACKET_SECONDS = 0.12
+"""The longest packet of Opus (RFC 6716); libsndfile decodes a part of the last one wrongly."""
 
 
 def audio_samples(path: str | Path, sample_rate: int) -> int:
@@ -68,8 +70,10 @@ def read_windows(
 def _decoded(file: soundfile.SoundFile, dtype: str) -> Iterator[np.ndarray]:
     """Yield all frames by the header as `[frames, channels]`; refuse fewer."""
     total, found = header_frames(file), 0
+    most = BLOCK_SECONDS * file.samplerate
     while found < total:
-        wanted = min(BLOCK_SECONDS * file.samplerate, total - found)
+        left = total - found
+        wanted = left if left < most + PACKET_SECONDS * file.samplerate else most
         block: np.ndarray = file.read(wanted, dtype=dtype, always_2d=True)
         found += len(block)
         if len(block) < wanted:

@@ -10,6 +10,8 @@ LINE, LINES = 42, 2
 """Characters of a line and lines of a cue, as broadcasters ask for."""
 LONGEST, SHORTEST = 7.0, 1.0
 """Seconds that a cue is shown: at most, and at least where the next one leaves time."""
+FLASH = 0.04
+"""Seconds that even a word at the very end is shown: WebVTT takes no cue without a length."""
 PAUSE = 0.8
 """Seconds of silence that end a cue."""
 
@@ -31,8 +33,9 @@ def cues(transcript: Transcript) -> list[Cue]:
         ]
     groups = list(_groups(transcript.words))
     starts = [group[0].start for group in groups]
+    last = max(transcript.duration, starts[-1] + FLASH)
     found = []
-    for group, following in zip(groups, [*starts[1:], transcript.duration], strict=True):
+    for group, following in zip(groups, [*starts[1:], last], strict=True):
         start, end = group[0].start, group[-1].end
         shown = max(end, min(start + SHORTEST, following))
         found.append(Cue(_lines(join_words([word.text for word in group])), start, shown))

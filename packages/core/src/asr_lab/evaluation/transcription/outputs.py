@@ -26,6 +26,8 @@ class Outputs:
 
     def add(self, place: int, content: str) -> None:
         """Take the transcript of the input at `place`."""
+        # A file name that is not UTF-8 has lone halves of surrogate pairs; JSON reads their escape.
+        content = content.encode("utf-8", "backslashreplace").decode("utf-8")
         if self.hold or (self.targets and not self.folder):
             self.held.append((place, content))
         else:
@@ -56,8 +58,9 @@ def _write_file(path: Path, content: str) -> None:
 def plan_outputs(options: TranscribeOptions, inputs: Sequence[Input]) -> Outputs:
     """Return where the transcripts go.
 
-    Raises UserError for files that exist, unless they may be overwritten, for two inputs that
-    would share one, and for several recordings in a format that holds one.
+    Raises UserError for files that exist, unless they may be overwritten, for recordings, which
+    never may, for what stands below a file, for two inputs that would share one, and for several
+    recordings in a format that holds one.
     """
     hold = options.on_bad_utterance == "fail"
     folder = _is_folder(options.output)
@@ -93,7 +96,19 @@ def _check_targets(targets: Sequence[Path], inputs: Sequence[Input], overwrite: 
                 " transcribe them into different folders"
             )
         owner[target] = one.path
+    for target in targets:
+        _check_place(target)
     taken = [path for path in targets if path.exists()]
+    recordings = {Path(one.path).resolve() for one in inputs} if taken else set()
+    if lost := [path for path in taken if path.resolve() in recordings]:
+        raise UserError(f"{lost[0]} is a recording; choose another --output")
     if taken and not (overwrite and taken[0].is_file()):
         more = f" (and {len(taken) - 1:,} more)" if len(taken) > 1 else ""
         raise UserError(f"{taken[0]}{more} exists; choose another --output or say --overwrite")
+
+
+def _check_place(target: Path) -> None:
+    """Raise UserError where a part of the path is a file, so that no folder can be made."""
+    there = next(parent for parent in target.absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise UserError(f"cannot write below {there}, which is a file; choose another --output")

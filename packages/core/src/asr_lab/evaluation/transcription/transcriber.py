@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,11 +14,12 @@ from jaxtyping import Int16
 from asr_lab.audio.errors import AudioError
 from asr_lab.audio.streaming import audio_samples, read_windows
 from asr_lab.data.audio_batch import AudioBatch
+from asr_lab.decoding.timestamps import seconds_per_step
 from asr_lab.evaluation.recogniser import Loaded, Recogniser, load_checkpoint
 from asr_lab.evaluation.transcription.merging import Heard, Token, merge
 from asr_lab.evaluation.transcription.transcripts import Segment, Transcript, join_words
 from asr_lab.evaluation.transcription.windows import Window, cut, overlap_seconds
-from asr_lab.evaluation.transcription.wording import Spelled, spell, step_samples, timed
+from asr_lab.evaluation.transcription.wording import Spelled, spell, timed
 from asr_lab.models.base.interfaces import AttentionDecoder
 from asr_lab.models.base.options import DecodingOptions
 from asr_lab.models.base.outputs import Hypothesis
@@ -134,12 +136,13 @@ class Transcriber:
         except AudioError as error:
             return _Recording(path, problem=str(error))
         if config.steps(recogniser.recipe.frames(samples)) < 1:
-            least = 1000 * recogniser.recipe.hop_length / rate
+            fits = (n for n in count(samples) if config.steps(recogniser.recipe.frames(n)) >= 1)
+            least = 1000 * next(fits) / rate
             problem = f"audio file {path}: lasts {1000 * samples / rate:.3g} ms, which is too short"
             return _Recording(path, problem=f"{problem}; the model needs {least:g} ms or more")
         overlap = round(overlap_seconds(self.chunk_seconds) * rate)
         longest = round(self.chunk_seconds * rate)
-        windows = cut(samples, longest, overlap, step_samples(config, recogniser.recipe))
+        windows = cut(samples, longest, overlap, round(seconds_per_step(config) * rate))
         return _Recording(path, samples, windows)
 
     def _pools(self, recordings: Sequence[_Recording]) -> Iterator[list[_Recording]]:
@@ -215,7 +218,7 @@ class Transcriber:
         recording.heard.clear()
         tokens = merge(heard)
         words = list(spell(tokens, self.recogniser.tokenizer))
-        step = step_samples(self.recogniser.model.config, self.recogniser.recipe) / rate
+        step = seconds_per_step(self.recogniser.model.config)
         duration = recording.samples / rate
         has_times = all(token.time is not None for token in tokens)
         return Transcript(
@@ -229,7 +232,7 @@ class Transcriber:
     def _heard(self, recording: _Recording, number: int) -> Heard:
         """Return what was heard in a window, with times in the recording."""
         rate = self.recogniser.recipe.sample_rate
-        step = step_samples(self.recogniser.model.config, self.recogniser.recipe) / rate
+        step = seconds_per_step(self.recogniser.model.config)
         window, hypothesis = recording.windows[number], recording.heard[number]
         start = window.start / rate
         times = [start + time * step for time in hypothesis.times]

@@ -3,26 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from asr_lab.audio.recipes import FeatureRecipe
 from asr_lab.evaluation.transcription.merging import Token
 from asr_lab.evaluation.transcription.transcripts import Word, is_unspaced
-from asr_lab.models.base.config import ModelConfig
 from asr_lab.tokenizers import Tokenizer
 
 LONGEST_TOKEN = 0.25
 """Seconds that the last token of a word may last, where silence and not a token follows."""
-MANY_FRAMES = 1 << 16
-"""Enough frames that rounding at the ends does not matter."""
-
-
-def step_frames(config: ModelConfig) -> int:
-    """Return how many feature frames an encoder step spans."""
-    return max(round(MANY_FRAMES / config.steps(MANY_FRAMES)), 1)
-
-
-def step_samples(config: ModelConfig, recipe: FeatureRecipe) -> int:
-    """Return how many samples of audio an encoder step spans."""
-    return step_frames(config) * recipe.hop_length
 
 
 @dataclass(frozen=True)
