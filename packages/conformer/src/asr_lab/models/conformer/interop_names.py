@@ -11,6 +11,7 @@ from torch import Tensor
 from asr_lab.checkpoints.errors import MismatchedCheckpointError
 from asr_lab.models.conformer.config import ConformerConfig
 from asr_lab.models.conformer.model import ConformerASRModel
+from asr_lab.utils.errors import UserError
 
 System: TypeAlias = Literal["parakeet", "nemo"]
 """transformers' Parakeet classes, or NeMo."""
@@ -161,6 +162,14 @@ def _transducer(config: ConformerConfig) -> Iterator[Weight]:
                 parakeet=f"decoder.lstm.{part}_l{layer}",
                 nemo=f"decoder.prediction.dec_rnn.lstm.{part}_l{layer}",
             )
+
+
+def whole_numbers(found: Sequence[object]) -> tuple[int, ...]:
+    """Return durations; raises UserError if one is not a whole number."""
+    numbers = tuple(number for number in found if isinstance(number, int))
+    if len(numbers) != len(found):
+        raise UserError("durations must be whole numbers")
+    return numbers
 
 
 def blank_last(blank_id: int, scores: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from reprlib import repr as shown  # a YAML of few lines can name a list of millions
+from reprlib import Repr
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from asr_lab.checkpoints.archives import unpack
 from asr_lab.checkpoints.errors import DamagedCheckpointError, MismatchedCheckpointError
 from asr_lab.checkpoints.reader import read_pt
 from asr_lab.models.conformer.config import ConformerConfig
-from asr_lab.models.conformer.interop_names import COUNTER, blank_last, to_ours
+from asr_lab.models.conformer.interop_names import COUNTER, blank_last, to_ours, whole_numbers
 from asr_lab.models.conformer.model import ConformerASRModel
 from asr_lab.tokenizers import BPETokenizer
 from asr_lab.utils.errors import UserError
@@ -146,11 +146,18 @@ def _heads(content: Mapping[str, object]) -> dict[str, object]:
         said = said or _section(content, "decoding").get("durations")
         if not isinstance(said, list) or len(said) != durations:
             raise UserError(f"the joint scores {durations} durations, but {shown(said)} are listed")
-        found["durations"] = tuple(said)
+        found["durations"] = whole_numbers(said)
     if auxiliary := _section(content, "aux_ctc"):
         found["head"] = f"{found['head']}+ctc"
         found["ctc_weight"] = float(cast(float, auxiliary.get("ctc_loss_weight", 0.5)))
     return found
+
+
+def shown(value: object) -> str:
+    """Return a value in few characters: a YAML of few lines can name a list of millions."""
+    short = Repr()
+    short.maxlevel = 2
+    return short.repr(value)
 
 
 def _section(content: Mapping[str, object], name: str) -> Mapping[str, object]:

@@ -17,7 +17,13 @@ from asr_lab.checkpoints.errors import (
     MissingCheckpointError,
 )
 from asr_lab.models.conformer.config import ConformerConfig
-from asr_lab.models.conformer.interop_names import COUNTER, blank_last, to_ours, to_theirs
+from asr_lab.models.conformer.interop_names import (
+    COUNTER,
+    blank_last,
+    to_ours,
+    to_theirs,
+    whole_numbers,
+)
 from asr_lab.models.conformer.interop_tokenizers import from_json, to_json
 from asr_lab.models.conformer.model import ConformerASRModel
 from asr_lab.tokenizers import BPETokenizer, Tokenizer
@@ -130,7 +136,9 @@ def _heads(content: Mapping[str, object]) -> dict[str, Any]:
         "joint_activation": content.get("hidden_act", "relu"),
     }
     if kind == "tdt":
-        found["durations"] = tuple(cast(list[int], content.get("durations", range(5))))
+        found["durations"] = whole_numbers(
+            cast(list[object], content.get("durations", list(range(5))))
+        )
     return found
 
 

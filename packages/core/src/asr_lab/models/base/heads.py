@@ -49,8 +49,6 @@ class HeadConfig(ModelConfig):
             if getattr(self, name) < 0:
                 raise UserError(f"{name.replace('_', '-')} must be 0 or more")
         distinct = len(set(self.durations)) == len(self.durations)
-        if not all(isinstance(duration, int) for duration in self.durations):
-            raise UserError(f"durations must be whole numbers; got {self.durations!r:.80}")
         # Without 0 a long text does not fit in its steps; without 1 some lengths are not a sum.
         if not distinct or not {0, 1} <= set(self.durations) or min(self.durations) < 0:
             raise UserError(
