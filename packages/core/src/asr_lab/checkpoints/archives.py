@@ -26,12 +26,18 @@ MOST_EXPANSION = 50
 SPARE = 64 * 2**20
 """Bytes that are not counted, so that a small archive of zeros is no bomb."""
 MOST_MEMBERS = 10_000
+LONGEST_NAME = 255
+"""Bytes of a file's name that file systems take."""
 CHUNK = 2**20
+BROKEN = (
+    *(tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError),
+    *(IndexError, RecursionError),  # tarfile's, of sparse files and of names without end
+)
 
 
 @dataclass
 class _Measured(io.RawIOBase):
-    """A stream that ends with an error once more has come out of it than is plausible."""
+    """A stream that ends with an error once more is wanted than is there, or than is plausible."""
 
     stream: io.BufferedIOBase
     left: int
@@ -42,6 +48,8 @@ class _Measured(io.RawIOBase):
         self.left -= len(found)
         if self.left < 0:
             raise UnsafeCheckpointError("it holds far more than a file of its size should")
+        if not found:  # the blocks that mark the end come first; tarfile would go on for ever
+            raise EOFError("it ends too early")
         return found
 
 
@@ -93,6 +101,8 @@ def _checked(member: tarfile.TarInfo, names: set[str]) -> str:
         raise UnsafeCheckpointError(f"it holds {shown}, which is neither a file nor a folder")
     if member.name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise UnsafeCheckpointError(f"it holds {shown}, which leads outside of it")
+    if any(len(part.encode()) > LONGEST_NAME for part in parts):
+        raise UnsafeCheckpointError(f"it holds {shown}…, a name too long for a file")
     if name in names and not member.isdir():
         raise UnsafeCheckpointError(f"it holds {shown} twice")
     names.add(name)
@@ -122,7 +132,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise UnsafeCheckpointError(
             f"{path} was refused: {error}; get it from whoever made it"
         ) from error
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+    except BROKEN as error:
         reason = " ".join(str(error).split())
         raise DamagedCheckpointError(
             f"{path} is truncated or no tar archive: {reason}; copy it again"

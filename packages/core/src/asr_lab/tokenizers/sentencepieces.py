@@ -59,14 +59,17 @@ def read_pieces(data: bytes) -> Pieces:
                 kind = cast(int, dict(_fields(value)).get(3, UNIGRAM))
             elif number == 3 and isinstance(value, bytes):
                 rules = dict(_fields(value))
-    except (IndexError, struct.error, UnicodeDecodeError) as error:
+        character_map = rules.get(2, b"")
+        if not isinstance(character_map, bytes):
+            raise TypeError("rules that are a number")
+    except (IndexError, struct.error, TypeError, UnicodeDecodeError) as error:
         raise UserError("the tokenizer is damaged: it is no sentencepiece model") from error
     if kind not in (UNIGRAM, BPE):
         raise UserError("the tokenizer is a sentencepiece model of words or characters; give bpe")
     return Pieces(
         pieces=pieces,
         kind=kind,
-        character_map=cast(bytes, rules.get(2, b"")),
+        character_map=character_map,
         prefix=bool(rules.get(3, 1)),
         squeeze=bool(rules.get(4, 1)),
     )
@@ -91,10 +94,11 @@ def write_pieces(pieces: Pieces) -> bytes:
 
 
 def _piece(values: Mapping[int, bytes | int]) -> Piece:
-    text, score = values.get(1, b""), values.get(2, 0)
-    assert isinstance(text, bytes) and isinstance(score, int)
+    text, score, kind = values.get(1, b""), values.get(2, 0), values.get(3, NORMAL)
+    if not isinstance(text, bytes) or not isinstance(score, int) or not isinstance(kind, int):
+        raise TypeError("a piece whose text is a number, or whose numbers are text")
     (number,) = struct.unpack("<f", struct.pack("<I", score))
-    return Piece(text.decode(), float(number), cast(int, values.get(3, NORMAL)))
+    return Piece(text.decode(), float(number), kind)
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:

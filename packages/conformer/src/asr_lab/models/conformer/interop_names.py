@@ -10,6 +10,8 @@ from torch import Tensor
 
 from asr_lab.checkpoints.errors import MismatchedCheckpointError
 from asr_lab.models.conformer.config import ConformerConfig
+from asr_lab.models.conformer.model import ConformerASRModel
+from asr_lab.utils.errors import UserError
 
 System: TypeAlias = Literal["parakeet", "nemo"]
 """transformers' Parakeet classes, or NeMo."""
@@ -63,9 +65,11 @@ COUNTER = "num_batches_tracked"
 """Ends the name of a number that batch normalisation with a fixed momentum has no use for."""
 
 
-def weights(config: ConformerConfig) -> list[Weight]:
-    """Return every tensor of a model of this configuration, in no order that matters."""
-    return [*_subsampling(config), *_blocks(config), *_heads(config)]
+def weights(config: ConformerConfig) -> Iterator[Weight]:
+    """Yield every tensor of a model of this configuration, in no order that matters."""
+    yield from _subsampling(config)
+    yield from _blocks(config)
+    yield from _heads(config)
 
 
 def _subsampling(config: ConformerConfig) -> Iterator[Weight]:
@@ -160,6 +164,14 @@ def _transducer(config: ConformerConfig) -> Iterator[Weight]:
             )
 
 
+def whole_numbers(found: Sequence[object]) -> tuple[int, ...]:
+    """Return durations; raises UserError if one is not a whole number."""
+    numbers = tuple(number for number in found if isinstance(number, int))
+    if len(numbers) != len(found):
+        raise UserError("durations must be whole numbers")
+    return numbers
+
+
 def blank_last(blank_id: int, scores: int) -> list[int]:
     """Return which of their scores stand at our places 0, 1, …: their blank comes last."""
     return [index for index in range(scores) if index != blank_id] + [blank_id]
@@ -177,18 +189,23 @@ def to_ours(
     `order` says which of their tokens stands at each of our places, the blank at the last. Raises
     MismatchedCheckpointError naming a tensor that is missing, left over or of another shape.
     """
-    known = {getattr(weight, system): weight for weight in weights(config)}
-    if missing := sorted(set(known) - set(tensors)):
-        raise _unlike(source, f"it lacks {missing[0]}")
+    known: dict[str, Weight] = {}
+    for weight in weights(config):  # of which a configuration may claim any number
+        name = getattr(weight, system)
+        if name not in tensors:
+            raise _unlike(source, f"it lacks {name}")
+        known[name] = weight
     if extra := sorted(set(tensors) - set(known)):
         raise _unlike(source, f"it has {extra[0]} besides")
-    found = {}
+    found, shapes = {}, _shapes(config, source)
     for name, weight in known.items():
-        tensor = tensors[name]
-        if weight.axes and tensor.shape[-weight.axes :] != (1,) * weight.axes:
-            raise _unlike(source, f"{name} is {tuple(tensor.shape)}")
+        tensor, shape = tensors[name], (*shapes[weight.ours], *(1,) * weight.axes)
+        if tensor.shape != shape:
+            raise _unlike(source, f"{name} is {tuple(tensor.shape)} instead of {shape}")
+        if not tensor.is_floating_point():
+            raise _unlike(source, f"{name} holds {tensor.dtype}")
         if weight.tokens:
-            tensor = _reordered(tensor, order, source, name)
+            tensor = _reordered(tensor, order)
         found[weight.ours] = tensor.reshape(tensor.shape[: tensor.ndim - weight.axes]).float()
     return found
 
@@ -204,17 +221,25 @@ def to_theirs(
     for weight in weights(config):
         tensor = state[weight.ours]
         if weight.tokens:
-            tensor = _reordered(tensor, back, "the model", weight.ours)
+            tensor = _reordered(tensor, back)
         found[getattr(weight, system)] = tensor[(...,) + (None,) * weight.axes].contiguous()
     return found
 
 
+def _shapes(config: ConformerConfig, source: object) -> dict[str, torch.Size]:
+    """Return the shapes of our tensors without making room for them, which may be too much."""
+    try:
+        with torch.device("meta"):
+            state = ConformerASRModel(config).state_dict()
+    except (RuntimeError, OverflowError) as error:
+        raise _unlike(source, "no tensor is that large") from error
+    return {name: tensor.shape for name, tensor in state.items()}
+
+
 def _reordered(
-    tensor: Shaped[Tensor, "rows ..."], order: Sequence[int], source: object, name: str
+    tensor: Shaped[Tensor, "rows ..."], order: Sequence[int]
 ) -> Shaped[Tensor, "rows ..."]:
     """Return the rows of the tokens in another order; rows behind them stay where they are."""
-    if len(tensor) < len(order):
-        raise _unlike(source, f"{name} has {len(tensor)} rows for {len(order)} tokens")
     rows = [*order, *range(len(order), len(tensor))]
     return tensor if rows == sorted(rows) else tensor[torch.tensor(rows)]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from reprlib import Repr
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from asr_lab.checkpoints.archives import unpack
 from asr_lab.checkpoints.errors import DamagedCheckpointError, MismatchedCheckpointError
 from asr_lab.checkpoints.reader import read_pt
 from asr_lab.models.conformer.config import ConformerConfig
-from asr_lab.models.conformer.interop_names import COUNTER, blank_last, to_ours
+from asr_lab.models.conformer.interop_names import COUNTER, blank_last, to_ours, whole_numbers
 from asr_lab.models.conformer.model import ConformerASRModel
 from asr_lab.tokenizers import BPETokenizer
 from asr_lab.utils.errors import UserError
@@ -62,13 +63,14 @@ def read_archive(path: Path) -> tuple[ConformerASRModel, BPETokenizer]:
         tokenizer = _tokenizer(path, folder, content, names)
         try:
             config = our_config(content, tokenizer.size)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise MismatchedCheckpointError(f"{path} cannot be read: {reason}") from error
         tensors = _tensors(path, folder / WEIGHTS)
     order = blank_last(config.vocab, config.vocab + 1)
+    state = to_ours(config, tensors, "nemo", order, path)
     model = ConformerASRModel(config)
-    model.load_state_dict(to_ours(config, tensors, "nemo", order, path))
+    model.load_state_dict(state)
     return model.eval(), tokenizer
 
 
@@ -81,23 +83,29 @@ def our_config(content: Mapping[str, object], vocab: int) -> ConformerConfig:
         found = _section(content, section)
         for name, value in wanted.items():
             if found.get(name, value) not in (value, str(value)):
-                raise UserError(f"{section}.{name} is {found[name]!r}; only {value!r} is supported")
+                raise UserError(
+                    f"{section}.{name} is {shown(found[name])}; only {value!r} is supported"
+                )
     encoder, features = _section(content, "encoder"), _section(content, "preprocessor")
     if any(limit != -1 for limit in cast(list[int], encoder.get("att_context_size") or [-1, -1])):
-        raise UserError(f"encoder.att_context_size is {encoder['att_context_size']}; only full")
+        raise UserError(
+            f"encoder.att_context_size is {shown(encoder['att_context_size'])}; only full"
+        )
     mels, sample_rate = _integer(features, "features"), _integer(features, "sample_rate", 16000)
     ours = recipe("nemo", mels, sample_rate)
     sizes = {"window_size": ours.window_length, "window_stride": ours.hop_length}
     for name, samples in sizes.items():
         if round(float(cast(float, features[name])) * sample_rate) != samples:
-            raise UserError(f"preprocessor.{name} is {features[name]}; only {samples} samples")
+            raise UserError(
+                f"preprocessor.{name} is {shown(features[name])}; only {samples} samples"
+            )
     if features.get("n_fft") not in (None, ours.n_fft):
-        raise UserError(f"preprocessor.n_fft is {features['n_fft']}; only {ours.n_fft}")
+        raise UserError(f"preprocessor.n_fft is {shown(features['n_fft'])}; only {ours.n_fft}")
     dim, channels = _integer(encoder, "d_model"), _integer(encoder, "subsampling_conv_channels", -1)
     norms = {"batch_norm": "batch", "layer_norm": "layer"}
-    norm = str(encoder.get("conv_norm_type", "batch_norm"))
-    if norm not in norms:
-        raise UserError(f"encoder.conv_norm_type is {norm}; only {' and '.join(norms)}")
+    norm = encoder.get("conv_norm_type", "batch_norm")
+    if not isinstance(norm, str) or norm not in norms:
+        raise UserError(f"encoder.conv_norm_type is {shown(norm)}; only {' and '.join(norms)}")
     settings: dict[str, Any] = {"norm": norms[norm], **_heads(content)}
     return ConformerConfig(
         vocab=vocab,
@@ -137,12 +145,19 @@ def _heads(content: Mapping[str, object]) -> dict[str, object]:
         said = _section(content, "model_defaults").get("tdt_durations")
         said = said or _section(content, "decoding").get("durations")
         if not isinstance(said, list) or len(said) != durations:
-            raise UserError(f"the joint scores {durations} durations, but {said} are listed")
-        found["durations"] = tuple(said)
+            raise UserError(f"the joint scores {durations} durations, but {shown(said)} are listed")
+        found["durations"] = whole_numbers(said)
     if auxiliary := _section(content, "aux_ctc"):
         found["head"] = f"{found['head']}+ctc"
         found["ctc_weight"] = float(cast(float, auxiliary.get("ctc_loss_weight", 0.5)))
     return found
+
+
+def shown(value: object) -> str:
+    """Return a value in few characters: a YAML of few lines can name a list of millions."""
+    short = Repr()
+    short.maxlevel = 2
+    return short.repr(value)
 
 
 def _section(content: Mapping[str, object], name: str) -> Mapping[str, object]:
@@ -153,7 +168,7 @@ def _section(content: Mapping[str, object], name: str) -> Mapping[str, object]:
 def _integer(content: Mapping[str, object], name: str, default: int | None = None) -> int:
     value = content.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise UserError(f"{name} must be a whole number; got {value!r:.40}")
+        raise UserError(f"{name} must be a whole number; got {shown(value)}")
     return value
 
 
@@ -179,15 +194,19 @@ def _tokenizer(
 ) -> BPETokenizer:
     """Return the sentencepiece tokenizer, which the configuration names `nemo:FILE`."""
     settings = _section(content, "tokenizer")
-    said = str(settings.get("model_path", "")).removeprefix("nemo:")
+    said = settings.get("model_path", "")
+    said = said.removeprefix("nemo:") if isinstance(said, str) else ""
     if settings.get("type") != "bpe" or said not in names:
         raise MismatchedCheckpointError(
-            f"{path} has a tokenizer of type {settings.get('type')!r:.40} in {said!r:.80}; "
+            f"{path} has a tokenizer of type {shown(settings.get('type'))} in {said!r:.80}; "
             "only one sentencepiece model (bpe) is supported"
         )
     if (folder / said).stat().st_size > LARGEST_TEXT:
         raise DamagedCheckpointError(f"{path}: {said} is too large to be a tokenizer")
-    return BPETokenizer((folder / said).read_bytes())
+    try:
+        return BPETokenizer((folder / said).read_bytes())
+    except UserError as error:
+        raise DamagedCheckpointError(f"{path}: {said}: {error}") from error
 
 
 def _tensors(path: Path, file: Path) -> dict[str, Tensor]:

@@ -17,7 +17,13 @@ from asr_lab.checkpoints.errors import (
     MissingCheckpointError,
 )
 from asr_lab.models.conformer.config import ConformerConfig
-from asr_lab.models.conformer.interop_names import COUNTER, blank_last, to_ours, to_theirs
+from asr_lab.models.conformer.interop_names import (
+    COUNTER,
+    blank_last,
+    to_ours,
+    to_theirs,
+    whole_numbers,
+)
 from asr_lab.models.conformer.interop_tokenizers import from_json, to_json
 from asr_lab.models.conformer.model import ConformerASRModel
 from asr_lab.tokenizers import BPETokenizer, Tokenizer
@@ -46,15 +52,16 @@ FIXED = {
 def read_folder(folder: Path) -> tuple[ConformerASRModel, BPETokenizer]:
     """Read a folder that transformers' `save_pretrained` wrote; see `interop.read_parakeet`."""
     content = _json(folder / CONFIG)
-    if content.get("model_type") not in CLASSES:
+    if content.get("model_type") not in tuple(CLASSES):  # it may be a list, which has no hash
         raise MismatchedCheckpointError(
             f"{folder / CONFIG} is of model type {content.get('model_type')!r}; "
             f"only {', '.join(CLASSES)} can be read"
         )
     try:
         config, blank_id = our_config(content, _features(folder))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise MismatchedCheckpointError(f"{folder / CONFIG} cannot be read: {error}") from error
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise MismatchedCheckpointError(f"{folder / CONFIG} cannot be read: {reason}") from error
     tokenizer = from_json(_text(folder / TOKENIZER), blank_id)
     if tokenizer.size != config.vocab:
         raise MismatchedCheckpointError(
@@ -63,8 +70,9 @@ def read_folder(folder: Path) -> tuple[ConformerASRModel, BPETokenizer]:
         )
     tensors = {name: value for name, value in _tensors(folder).items() if not _unused(name)}
     order = blank_last(blank_id, config.vocab + 1)
+    state = to_ours(config, tensors, "parakeet", order, folder / WEIGHTS)
     model = ConformerASRModel(config)
-    model.load_state_dict(to_ours(config, tensors, "parakeet", order, folder / WEIGHTS))
+    model.load_state_dict(state)
     return model.eval(), tokenizer
 
 
@@ -75,7 +83,9 @@ def our_config(
 
     Raises UserError for what this lab cannot build, KeyError for a setting that is missing.
     """
-    theirs = cast(Mapping[str, object], content["encoder_config"])
+    theirs = content["encoder_config"]
+    if not isinstance(theirs, dict):
+        raise UserError(f"encoder_config must be an object; got {theirs!r:.40}")
     for name, wanted in FIXED.items():
         if theirs.get(name, wanted) != wanted:
             raise UserError(f"{name} is {theirs[name]!r}; only {wanted!r} is supported")
@@ -126,7 +136,9 @@ def _heads(content: Mapping[str, object]) -> dict[str, Any]:
         "joint_activation": content.get("hidden_act", "relu"),
     }
     if kind == "tdt":
-        found["durations"] = tuple(cast(list[int], content.get("durations", range(5))))
+        found["durations"] = whole_numbers(
+            cast(list[object], content.get("durations", list(range(5))))
+        )
     return found
 
 
@@ -224,6 +236,7 @@ def _check_writable(config: ConformerConfig, tokenizer: Tokenizer, blank_id: int
         and config.joint_dim != config.predictor_dim,
         "positions are rotary; train with --model.positions relative": config.positions
         != "relative",
+        "attention is local; train with --model.attention full": config.attention != "full",
         "norm is layer; train with --model.norm batch": config.norm != "batch",
         f"features are {config.features}; train with --model.features nemo": config.features
         != "nemo",
@@ -235,6 +248,8 @@ def _check_writable(config: ConformerConfig, tokenizer: Tokenizer, blank_id: int
     for problem, found in problems.items():
         if found:
             raise UserError(f"transformers' Parakeet has no place for this model: its {problem}")
+    if tokenizer.size != config.vocab:
+        raise UserError(f"the tokenizer has {tokenizer.size} tokens, the model {config.vocab}")
     if not 0 <= blank_id <= config.vocab:
         raise UserError(f"the blank's id must be from 0 to {config.vocab}; got {blank_id}")
 

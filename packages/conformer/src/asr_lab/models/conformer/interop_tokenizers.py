@@ -40,7 +40,7 @@ def from_json(text: str, blank_id: int) -> BPETokenizer:
         kind = {"BPE": BPE, "Unigram": UNIGRAM}.get(model["type"])
         if kind is None:
             raise UserError(
-                f"tokenizer.json is a {model['type']:.40}; only BPE and Unigram are read"
+                f"tokenizer.json is a {model['type']!r:.40}; only BPE and Unigram are read"
             )
         scores = _bpe_scores(model) if kind == BPE else [(p, float(s)) for p, s in model["vocab"]]
         names = dict(enumerate(scores))
@@ -52,7 +52,14 @@ def from_json(text: str, blank_id: int) -> BPETokenizer:
         ordered = [names[index] for index in sorted(names)]
         pieces = [Piece(name, score, _type(name, unknown, special)) for name, score in ordered]
         return BPETokenizer(write_pieces(_pieces(content, pieces, kind)))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"tokenizer.json is damaged: {type(error).__name__}: {error}") from error
@@ -76,6 +83,18 @@ def to_json(tokenizer: BPETokenizer, blank_id: int, blank: str) -> str:
         vocabulary[blank] = blank_id
     scheme = {"replacement": SPACE, "prepend_scheme": "always" if found.prefix else "never"}
     space = {"type": "Metaspace", **scheme, "split": True}
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": unknown,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": True,
+        "byte_fallback": True,
+        "ignore_merges": False,
+        "vocab": dict(sorted(vocabulary.items(), key=lambda item: item[1])),
+        "merges": _merges(pieces),
+    }
     content = {
         "version": "1.0",
         "truncation": None,
@@ -85,20 +104,23 @@ def to_json(tokenizer: BPETokenizer, blank_id: int, blank: str) -> str:
         "pre_tokenizer": space,
         "post_processor": None,
         "decoder": _decoder(found) if found.byte_fallback else space,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": unknown,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": True,
-            "byte_fallback": True,
-            "ignore_merges": False,
-            "vocab": dict(sorted(vocabulary.items(), key=lambda item: item[1])),
-            "merges": _merges(pieces),
-        },
+        "model": _unigrams(found, blank_id, blank) if found.kind == UNIGRAM else model,
     }
     return json.dumps(content, ensure_ascii=False, indent=2)
+
+
+def _unigrams(found: Pieces, blank_id: int, blank: str) -> dict[str, object]:
+    """Return a model that chooses the pieces with the greatest sum of scores."""
+    listed: list[list[object]] = [[piece.text, piece.score] for piece in found.pieces]
+    if blank_id < len(listed):
+        listed.insert(blank_id, [blank, 0.0])
+    unknown = next(piece.text for piece in found.pieces if piece.type == UNKNOWN)
+    return {
+        "type": "Unigram",
+        "unk_id": [text for text, _ in listed].index(unknown),
+        "vocab": listed,
+        "byte_fallback": found.byte_fallback,
+    }
 
 
 def _bpe_scores(model: Mapping[str, object]) -> list[tuple[str, float]]:
