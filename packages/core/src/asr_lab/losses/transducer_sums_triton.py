@@ -49,12 +49,10 @@ def sum_gradients(
 ):
     """Sum a chunk's gradient in the activations, which is read once, for some of its columns.
 
-    Its sums over positions are the gradients in projected steps, times `scale`. Those over steps
-    are added, step by step, to the FP32 gradients in predicted positions: a program has all of an
-    utterance's positions, and one of `groups` shares of its steps, with a sum for each group.
+    Sums over positions are gradients in projected steps, times `scale`; those over steps are added,
+    in order, to FP32 gradients in predicted positions, one sum for each of `groups` shares of them.
     """
-    # Neighbours have the same rows, so that these are read whole.
-    blocks = tl.cdiv(hidden, COLUMNS)
+    blocks = tl.cdiv(hidden, COLUMNS)  # neighbours have the same rows, which are read whole
     row = first_row + tl.program_id(0) // blocks // groups
     group = tl.program_id(0) // blocks % groups
     share = (span + groups - 1) // groups
@@ -80,7 +78,7 @@ def sum_gradients(
             value = tl.load(values, mask=mask, other=0.0).to(tl.float32)
             value *= slope_of(one[None, :] + other, TANH)
             total += value
-            result = tl.sum(value, 0) * tl.load(scale)
-            tl.store(of_projected + target, result.to(of_projected.dtype.element_ty), mask=known)
+            result = (tl.sum(value, 0) * tl.load(scale)).to(of_projected.dtype.element_ty)
+            tl.store(of_projected + target, result, mask=known)
             offset += 1
         tl.store(sums, total, mask=mask)
