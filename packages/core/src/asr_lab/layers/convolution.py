@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from asr_lab.layers.masking import clear_padding
 from asr_lab.layers.norms import NormKind, make_norm
+from asr_lab.layers.taps import by_taps, depthwise_by_taps
 
 
 class ConvolutionModule(nn.Module):
@@ -58,7 +59,18 @@ class ConvolutionModule(nn.Module):
         self, gated: Float[Tensor, "batch window dim"], mask: Bool[Tensor, "batch steps"]
     ) -> Float[Tensor, "batch steps dim"]:
         """Apply all that follows the gate."""
-        mixed = self.depthwise(rearrange(gated, "batch steps dim -> batch dim steps"))
-        normal = self.norm(rearrange(mixed, "batch dim steps -> batch steps dim"), mask)
-        result: Tensor = self.outer(F.silu(normal))
+        result: Tensor = self.outer(F.silu(self.norm(self._neighbours(gated), mask)))
         return result
+
+    def _neighbours(
+        self, gated: Float[Tensor, "batch window dim"]
+    ) -> Float[Tensor, "batch steps dim"]:
+        """Apply the depthwise convolution."""
+        if by_taps():
+            around = self.depthwise.padding[0]
+            assert isinstance(around, int)
+            return depthwise_by_taps(
+                gated, self.depthwise.weight, self.depthwise.bias, padding=around
+            )
+        mixed = self.depthwise(rearrange(gated, "batch steps dim -> batch dim steps"))
+        return rearrange(mixed, "batch dim steps -> batch steps dim")

@@ -12,6 +12,7 @@ from asr_lab.layers.masking import (
     length_mask,
     subsampled_lengths,
 )
+from asr_lab.layers.taps import by_taps, halving_by_taps
 
 
 class ConvSubsampling(nn.Module):
@@ -64,6 +65,8 @@ class ConvSubsampling(nn.Module):
         """Shorten `features`, and `lengths` with them."""
         if not features.shape[1]:  # a kernel needs a frame, though it be padding
             features = F.pad(features, (0, 0, 0, 1))
+        if by_taps():
+            return self.out(self._by_taps(features, lengths)), self.lengths(lengths, self.factor)
         values = F.relu(self._whole(self.first, _clear(features[:, None], lengths)))
         for number, (depthwise, pointwise) in enumerate(
             zip(self.depthwise, self.pointwise, strict=True), start=1
@@ -96,6 +99,27 @@ class ConvSubsampling(nn.Module):
         joined = rearrange(values, "batch channels steps mels -> batch steps (channels mels)")
         result: Tensor = self.out(joined)
         return result
+
+    def _by_taps(
+        self, features: Float[Tensor, "batch frames mels"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch steps joined"]:
+        """Do what `forward` does before its linear layer, with channels last."""
+        values = features[..., None]
+        for number, convolution in enumerate([self.first, *self.depthwise]):
+            assert isinstance(convolution, nn.Conv2d)
+            mask = length_mask(self.lengths(lengths, 2**number), values.shape[1])
+            values = halving_by_taps(
+                values.masked_fill(~mask[:, :, None, None], 0),
+                convolution.weight,
+                convolution.bias,
+                before=self.before,
+            )
+            if number:
+                pointwise = self.pointwise[number - 1]
+                assert isinstance(pointwise, nn.Conv2d)
+                values = F.linear(values, pointwise.weight[:, :, 0, 0], pointwise.bias)
+            values = F.relu(values)
+        return rearrange(values, "batch steps mels channels -> batch steps (channels mels)")
 
     def _whole(
         self, convolution: nn.Module, values: Float[Tensor, "batch channels frames mels"]

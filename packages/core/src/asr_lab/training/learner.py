@@ -74,10 +74,10 @@ class Learner:
         prepared = self.precision.prepare(model)
         wrapped = plugins.manager.hook.asr_lab_wrap_model(model=prepared, config=config.train)
         self.model = (prepared if wrapped is None else wrapped).to(group.device)
-        loss: nn.Module = _Loss(self.model)
         if config.train.compile:
-            loss.compile()
-        self.loss = group.wrap(loss)
+            for region in self.unwrapped.regions:
+                region.compile()
+        self.loss = group.wrap(_Loss(self.model))
         self.optimizer = build_optimizer(self.model, config.train, plugins)
         decay = config.train.ema
         self.average = MovingAverage(self.model, decay) if decay else None

@@ -1,6 +1,7 @@
 """The Fast Conformer: an encoder of conformer blocks with CTC, a transducer, or both."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -98,6 +99,12 @@ class ConformerASRModel(HeadModel[ConformerConfig]):
         """Build encoder and heads."""
         super().__init__(config, ConformerEncoder(config), config.dim, config)
         self.couples_utterances = config.norm == "batch" and not config.freeze_statistics
+
+    @property
+    def regions(self) -> Sequence[nn.Module]:
+        """The subsampling and the blocks."""
+        assert isinstance(self.encoder, ConformerEncoder)
+        return [self.encoder.subsampling, *self.encoder.blocks]
 
     def transcribe(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:
         """Return one hypothesis per utterance, in order."""

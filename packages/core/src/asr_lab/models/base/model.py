@@ -1,7 +1,7 @@
 """The interface of a speech recognition model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
@@ -37,6 +37,11 @@ class ASRModel(nn.Module, ABC, Generic[C]):
         """Keep the configuration; the subclass builds the layers."""
         super().__init__()
         self.config = config
+
+    @property
+    def regions(self) -> Sequence[nn.Module]:
+        """The parts to compile, each on its own: alike ones, as blocks are, are compiled once."""
+        return [self.encoder]
 
     @property
     @abstractmethod
