@@ -163,14 +163,14 @@ class RelativeAttention(nn.Module):
         `context` takes the place of the one that the layer was built for.
         """
         query, key, value = self._split(values)
-        visible, by_key, blocks = key_mask(mask), shift, None
-        if (context := context or self.context) is not None:
+        if (context := context or self.context) is None:
+            distance = shift(self._distances(query, table, before=1))
+            mixed = self._mix(query, key, value, distance, key_mask(mask))
+        else:
             blocks = Blocks.of(values.shape[1], context)
             query, key, value = blocks.queries(query), blocks.windows(key), blocks.windows(value)
-            visible, by_key = blocks.mask(mask), blocks.shift
-        mixed = self._mix(query, key, value, by_key(self._distances(query, table)), visible)
-        if blocks is not None:
-            mixed = blocks.join(mixed)
+            distance = blocks.shift(self._distances(query, table))
+            mixed = blocks.join(self._mix(query, key, value, distance, blocks.mask(mask)))
         result: Tensor = self.out(rearrange(mixed, JOIN))
         return result
 
@@ -210,9 +210,10 @@ class RelativeAttention(nn.Module):
         self,
         query: Float[Tensor, "batch heads steps channels"],
         table: Float[Tensor, "distances dim"],
-    ) -> Float[Tensor, "batch heads steps distances"]:
-        """Return the scores of all distances."""
-        position = self.position(table.to(query.dtype))
+        before: int = 0,
+    ) -> Float[Tensor, "batch heads steps scores"]:
+        """Return the scores of all distances, with so many zeros before them."""
+        position = F.pad(self.position(table.to(query.dtype)), (0, 0, before, 0))
         position = rearrange(position, "steps (heads dim) -> heads steps dim", heads=self.heads)
         scores: Tensor = (query + self.position_bias[:, None]) @ position.mT
         return scores
@@ -266,12 +267,13 @@ def _weigh(
 
 
 def shift(
-    scores: Float[Tensor, "batch heads steps distances"],
+    scores: Float[Tensor, "batch heads steps distances_and_1"],
 ) -> Float[Tensor, "batch heads steps steps"]:
-    """Turn scores by distance into scores by key: `[i, j]` becomes `[i, steps - 1 - i + j]`.
+    """Turn a zero and scores by distance into scores by key: `[i, j]` becomes `[i, steps - i + j]`.
 
-    One column of padding makes each row start one distance later (Dai et al. 2019, appendix B).
+    The zero makes each row start one distance later when the rows are read as columns (Dai et al.
+    2019, appendix B). With it there are `2 * steps`, which suits fast kernels better than one less.
     """
-    batch, heads, steps, distances = scores.shape
-    padded = F.pad(scores, (1, 0)).reshape(batch, heads, distances + 1, steps)
-    return padded[:, :, 1:].reshape(batch, heads, steps, distances)[..., :steps]
+    batch, heads, steps, columns = scores.shape
+    read = scores.reshape(batch, heads, columns, steps)[:, :, 1:]
+    return read.reshape(batch, heads, steps, columns - 1)[..., :steps]

@@ -12,7 +12,7 @@ from asr_lab.layers.masking import (
     length_mask,
     subsampled_lengths,
 )
-from asr_lab.layers.taps import by_taps, halving_by_taps
+from asr_lab.layers.taps import by_taps, halving_by_product, halving_by_taps
 
 
 class ConvSubsampling(nn.Module):
@@ -108,7 +108,8 @@ class ConvSubsampling(nn.Module):
         for number, convolution in enumerate([self.first, *self.depthwise]):
             assert isinstance(convolution, nn.Conv2d)
             mask = length_mask(self.lengths(lengths, 2**number), values.shape[1])
-            values = halving_by_taps(
+            halving = halving_by_taps if number else halving_by_product
+            values = halving(
                 values.masked_fill(~mask[:, :, None, None], 0),
                 convolution.weight,
                 convolution.bias,

@@ -44,23 +44,48 @@ def depthwise_by_taps(
 
 def halving_by_taps(
     values: Float[Tensor, "batch frames mels channels"],
-    weight: Float[Tensor, "out 1 kernel kernel"],
-    bias: Float[Tensor, " out"] | None,
+    weight: Float[Tensor, "channels 1 kernel kernel"],
+    bias: Float[Tensor, " channels"] | None,
     *,
     before: int,
-) -> Float[Tensor, "batch shorter lower out"]:
-    """Convolve with stride 2, one zero behind and `before` before, over frames and over mels.
+) -> Float[Tensor, "batch shorter lower channels"]:
+    """Convolve every channel on its own with stride 2 over frames and mels.
 
-    Each of several channels on its own, or the only one with the weights of all that come out.
+    There is one zero behind, and `before` before.
     """
     dtype, size = working_type(values), weight.shape[-1]
-    padded = F.pad(values.to(dtype), (0, 0, before, 1, before, 1))
-    shorter, lower = ((length - size) // 2 + 1 for length in padded.shape[1:3])
     total = sum(
-        padded[:, row : row + 2 * shorter - 1 : 2, column : column + 2 * lower - 1 : 2]
-        * weight[:, 0, row, column].to(dtype).to(torch.float32)
-        for row in range(size)
-        for column in range(size)
+        tap * weight[:, 0, place // size, place % size].to(dtype).to(torch.float32)
+        for place, tap in enumerate(_taps(values.to(dtype), size, before))
     )
     assert isinstance(total, Tensor)
     return (total if bias is None else total + bias).to(dtype)
+
+
+def halving_by_product(
+    values: Float[Tensor, "batch frames mels 1"],
+    weight: Float[Tensor, "channels 1 kernel kernel"],
+    bias: Float[Tensor, " channels"] | None,
+    *,
+    before: int,
+) -> Float[Tensor, "batch shorter lower channels"]:
+    """Convolve the only channel likewise with the weights of many, as one matrix product.
+
+    The taps are padded to a multiple of 8, which fast kernels of such products ask for.
+    """
+    taps = torch.cat(_taps(values.to(working_type(values)), weight.shape[-1], before), -1)
+    missing = -taps.shape[-1] % 8
+    return F.linear(F.pad(taps, (0, missing)), F.pad(weight.flatten(1), (0, missing)), bias)
+
+
+def _taps(
+    values: Float[Tensor, "batch frames mels channels"], size: int, before: int
+) -> list[Float[Tensor, "batch shorter lower channels"]]:
+    """Return what each tap of a square kernel sees, row by row."""
+    padded = F.pad(values, (0, 0, before, 1, before, 1))
+    shorter, lower = ((length - size) // 2 + 1 for length in padded.shape[1:3])
+    return [
+        padded[:, row : row + 2 * shorter - 1 : 2, column : column + 2 * lower - 1 : 2]
+        for row in range(size)
+        for column in range(size)
+    ]
