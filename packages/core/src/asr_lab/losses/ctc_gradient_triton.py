@@ -31,6 +31,44 @@ def through(forward, forward_powers, backward, backward_powers, where, mask):
 
 @triton.jit
 @no_type_check
+def occupancy(
+    forward,
+    forward_powers,
+    backward,
+    backward_powers,
+    order,
+    tokens,
+    states,
+    count,
+    width,
+    PLACES: tl.constexpr,
+):
+    """Return how probable blank is at a step, the tokens that are said, sorted, and so are they.
+
+    That of a token said more than once stands where it is said last; `last` says where that is.
+    """
+    place = tl.arange(0, PLACES)
+    said = place < count
+    blank, blank_power = through(
+        forward, forward_powers, backward, backward_powers, states + place, place <= count
+    )
+    chosen = tl.load(order + place, mask=said, other=0)
+    where = states + width + 1 + chosen
+    share, power = through(forward, forward_powers, backward, backward_powers, where, said)
+    top = tl.maximum(tl.max(blank_power, 0), tl.max(power, 0))
+    of_blank = tl.sum(blank * power_of_two(blank_power - top), 0)
+    share *= power_of_two(power - top)
+    # Divided by their own sum, errors of the whole path cancel.
+    whole = of_blank + tl.sum(share, 0)
+    token = tl.load(tokens + chosen, mask=said, other=1 << 30).to(tl.int32)
+    after = tl.load(order + place + 1, mask=place + 1 < count, other=0)
+    following = tl.load(tokens + after, mask=place + 1 < count, other=-1).to(tl.int32)
+    together, _ = tl.associative_scan((share, token), 0, join)
+    return of_blank / whole, token, together / whole, said & (token != following)
+
+
+@triton.jit
+@no_type_check
 def differentiate(
     scores,
     gradient,
@@ -68,39 +106,21 @@ def differentiate(
         base = scores + row.to(tl.int64) * row_stride + step.to(tl.int64) * step_stride
         top, total = tl.load(maxima + frame), tl.load(totals + frame)
         count = tl.minimum(tl.load(counts + row).to(tl.int32), width)
-        tokens += row * width
-        order += row * width
-        place = tl.arange(0, PLACES)
-        said = place < count
-        states = frame * (2 * width + 1)
-        blank, blank_power = through(
-            forward, forward_powers, backward, backward_powers, states + place, place <= count
-        )
-        chosen = tl.load(order + place, mask=said, other=0)
-        share, power = through(
-            forward, forward_powers, backward, backward_powers,
-            states + width + 1 + chosen, said,
+        of_blank, token, of_token, last = occupancy(
+            forward, forward_powers, backward, backward_powers, order + row * width,
+            tokens + row * width, frame * (2 * width + 1), count, width, PLACES,
         )  # fmt: skip
-        most = tl.maximum(tl.max(blank_power, 0), tl.max(power, 0))
-        of_blank = tl.sum(blank * power_of_two(blank_power - most), 0)
-        share *= power_of_two(power - most)
-        whole = of_blank + tl.sum(share, 0)
-        token = tl.load(tokens + chosen, mask=said, other=1 << 30).to(tl.int32)
-        after = tl.load(order + place + 1, mask=place + 1 < count, other=0)
-        following = tl.load(tokens + after, mask=place + 1 < count, other=-1).to(tl.int32)
-        together, _ = tl.associative_scan((share, token), 0, join)
         for start in range(0, SCORES, SPAN):
             column = start + tl.arange(0, SPAN)
             mask = column < SCORES
             value = tl.load(base + column, mask=mask, other=0.0).to(tl.float32)
             found = tl.exp(value - top) / total
-            found = tl.where(column == blank_id, found - of_blank / whole, found) * scale
+            found = tl.where(column == blank_id, found - of_blank, found) * scale
             tl.store(into + column, found.to(gradient.dtype.element_ty), mask=mask)
         # Tokens of the text are written once more.
         tl.debug_barrier()
-        last = said & (token != following)
         value = tl.load(base + token, mask=last, other=0.0).to(tl.float32)
-        found = (tl.exp(value - top) / total - together / whole) * scale
+        found = (tl.exp(value - top) / total - of_token) * scale
         tl.store(into + token, found.to(gradient.dtype.element_ty), mask=last)
     else:
         for start in range(0, SCORES, SPAN):

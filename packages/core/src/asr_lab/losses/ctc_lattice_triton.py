@@ -76,9 +76,13 @@ def emit(
     PLACES: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Reduce ROWS steps to maximum and sum of exponentials; write blank and tokens apart."""
+    """Reduce ROWS steps to maximum and sum of exponentials; write blank and tokens apart.
+
+    The sum is NaN, and so will be the loss, where the text has a token or a length that none has.
+    """
     row, first = tl.program_id(1), tl.program_id(0) * ROWS
-    length = tl.minimum(tl.load(lengths + row).to(tl.int32), steps)
+    told_length, told_count = tl.load(lengths + row), tl.load(counts + row)
+    length = tl.minimum(told_length.to(tl.int32), steps)
     if first < length:
         step = first + tl.arange(0, ROWS)
         inside = step < length
@@ -94,12 +98,15 @@ def emit(
             total = total * tl.exp(top - higher) + tl.sum(tl.exp(value - higher[:, None]), 1)
             top = higher
         frame = row.to(tl.int64) * steps + step
-        tl.store(maxima + frame, top, mask=inside)
-        tl.store(totals + frame, total, mask=inside)
         place = tl.arange(0, PLACES)
-        count = tl.minimum(tl.load(counts + row).to(tl.int32), width)
+        count = tl.minimum(told_count.to(tl.int32), width)
         said = (place > 0) & (place <= count)
         label = tl.load(tokens + row * width + place - 1, mask=said, other=0).to(tl.int32)
+        strange = said & ((label < 0) | (label >= SCORES) | (label == blank_id))
+        wrong = (tl.sum(strange.to(tl.int32), 0) > 0) | (told_count > width)
+        wrong = wrong | (told_count < 0) | (told_length > steps)
+        tl.store(maxima + frame, top, mask=inside)
+        tl.store(totals + frame, tl.where(wrong, float("nan"), total), mask=inside)
         label = tl.where(place == 0, blank_id, label)
         known = (place <= count) & (label >= 0) & (label < SCORES)
         mask = inside[:, None] & known[None, :]
@@ -123,6 +130,18 @@ def emission(mantissas, exponents, step, length, width, column, said, BACK: tl.c
     token = tl.load(mantissas + at + column, mask=said, other=1.0)
     token_power = tl.load(exponents + at + column, mask=said, other=0)
     return blank, blank_power, token, token_power
+
+
+@triton.jit
+@no_type_check
+def four_emissions(mantissas, exponents, step, length, width, column, said, BACK: tl.constexpr):
+    """Return the emissions of four steps."""
+    return (
+        emission(mantissas, exponents, step, length, width, column, said, BACK),
+        emission(mantissas, exponents, step + 1, length, width, column, said, BACK),
+        emission(mantissas, exponents, step + 2, length, width, column, said, BACK),
+        emission(mantissas, exponents, step + 3, length, width, column, said, BACK),
+    )
 
 
 @triton.jit
@@ -161,10 +180,7 @@ def advance(
     blank_power,
     token,
     token_power,
-    emits,
-    emits_power,
-    says,
-    says_power,
+    emitted,
     place,
     count,
     before,
@@ -176,8 +192,8 @@ def advance(
     to_blank, of_blank, to_token, of_token = arrive(
         blank, blank_power, token, token_power, before, first, jump
     )
-    blank, blank_power = to_blank * emits, of_blank + emits_power
-    token, token_power = to_token * says, of_token + says_power
+    blank, blank_power = to_blank * emitted[0], of_blank + emitted[1]
+    token, token_power = to_token * emitted[2], of_token + emitted[3]
     within = step < length
     here = within & (place <= count)
     spoken = within & (place < count)
@@ -233,50 +249,22 @@ def walk_one_way(
     # Before the first step: one step leads to the first blank or token.
     blank_power = tl.where(place == 0, 0, NOWHERE)
     token_power = tl.full([PLACES], NOWHERE, tl.int32)
-    a, ae, a1, ae1 = emission(mantissas, exponents, 0, length, width, column, said, BACK)
-    b, be, b1, be1 = emission(mantissas, exponents, 1, length, width, column, said, BACK)
-    c, ce, c1, ce1 = emission(mantissas, exponents, 2, length, width, column, said, BACK)
-    d, de, d1, de1 = emission(mantissas, exponents, 3, length, width, column, said, BACK)
+    ahead = four_emissions(mantissas, exponents, 0, length, width, column, said, BACK)
     step = 0
     while step < length:
         # What the next four steps need is on its way while these four are computed.
-        w, we, w1, we1 = emission(
-            mantissas, exponents, step + 4, length, width, column, said, BACK
-        )
-        x, xe, x1, xe1 = emission(
-            mantissas, exponents, step + 5, length, width, column, said, BACK
-        )
-        y, ye, y1, ye1 = emission(
-            mantissas, exponents, step + 6, length, width, column, said, BACK
-        )
-        z, ze, z1, ze1 = emission(
-            mantissas, exponents, step + 7, length, width, column, said, BACK
-        )
-        blank, blank_power, token, token_power = advance(
-            walked, powers, step, length, states, blank, blank_power, token, token_power,
-            a, ae, a1, ae1, place, count, before, first, jump, BACK,
-        )  # fmt: skip
-        blank, blank_power, token, token_power = advance(
-            walked, powers, step + 1, length, states, blank, blank_power, token, token_power,
-            b, be, b1, be1, place, count, before, first, jump, BACK,
-        )  # fmt: skip
-        blank, blank_power, token, token_power = advance(
-            walked, powers, step + 2, length, states, blank, blank_power, token, token_power,
-            c, ce, c1, ce1, place, count, before, first, jump, BACK,
-        )  # fmt: skip
-        blank, blank_power, token, token_power = advance(
-            walked, powers, step + 3, length, states, blank, blank_power, token, token_power,
-            d, de, d1, de1, place, count, before, first, jump, BACK,
-        )  # fmt: skip
+        emitted = ahead
+        ahead = four_emissions(mantissas, exponents, step + 4, length, width, column, said, BACK)
+        for number in tl.static_range(4):
+            blank, blank_power, token, token_power = advance(
+                walked, powers, step + number, length, states, blank, blank_power, token,
+                token_power, emitted[number], place, count, before, first, jump, BACK,
+            )  # fmt: skip
         # Four steps make a mantissa 6 ** 4 times as large at most.
         blank, blank_power = normalise(blank, blank_power)
         token, token_power = normalise(token, token_power)
         blank_power = tl.maximum(blank_power, NOWHERE)
         token_power = tl.maximum(token_power, NOWHERE)
-        a, ae, a1, ae1 = w, we, w1, we1
-        b, be, b1, be1 = x, xe, x1, xe1
-        c, ce, c1, ce1 = y, ye, y1, ye1
-        d, de, d1, de1 = z, ze, z1, ze1
         step += 4
 
 

@@ -58,7 +58,7 @@ class Walks(NamedTuple):
 
 def places(tokens: int) -> int:
     """Return how many places a program has for blanks, of which there is one more than tokens."""
-    return max(triton.next_power_of_2(tokens + 1), 32)
+    return max(int(triton.next_power_of_2(tokens + 1)), 32)
 
 
 def read(scores: Float[Tensor, "batch steps scores"], texts: Texts, blank_id: int) -> Steps:
