@@ -137,10 +137,12 @@ class NativeCTC(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, of_losses: Float[Tensor, " batch"]) -> tuple[Tensor | None, ...]:  # noqa: ANN401, D102
         log_probs, *others = ctx.saved_tensors
+        log_probs = log_probs.transpose(0, 1)
         found = torch.ops.aten._ctc_loss_backward.Tensor(
-            of_losses, log_probs.transpose(0, 1), *others, ctx.blank_id, True
+            of_losses, log_probs, *others, ctx.blank_id, True
         )
-        found = torch.where(of_losses[:, None] == 0, 0, found)
+        # Torch's is NaN at scores of minus infinity, and where NaN does not count.
+        found.masked_fill_(log_probs.isneginf() | (of_losses == 0)[:, None], 0)
         return found.transpose(0, 1).to(ctx.dtype), None, None, None, None
 
 
