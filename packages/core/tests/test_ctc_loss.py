@@ -165,10 +165,8 @@ def test_not_a_number_shows_in_its_utterance_alone() -> None:
 def test_the_gradient_has_no_gradient(arm: str) -> None:
     scores, text = ragged(9, 0)
     losses = ARMS[arm](scores, *text, 0)
-    finite = torch.where(losses.isinf(), 0, losses).sum()
-    (gradient,) = torch.autograd.grad(finite, scores, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.square().sum().backward()
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(losses.sum(), scores, create_graph=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -197,8 +195,10 @@ def test_long_utterances_keep_their_digits(steps: int, count: int, scale: int) -
     for name, arm in ARMS.items():
         single = scores.clone().requires_grad_(True)
         losses, gradient = results(arm(single, *text, 63), single)
-        assert losses.item() == pytest.approx(expected.item(), rel=1e-6)
         errors[name] = float((gradient - slope).abs().max())
+        # Torch's own sums of FP32 logarithms lose a digit more at 1500 steps.
+        relative = 1e-6 if name == "plain" else 1e-5
+        assert losses.item() == pytest.approx(expected.item(), rel=relative)
     assert errors["plain"] <= GRADIENT
     assert errors["plain"] <= errors["native"]
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from asr_lab.losses.ctc_lattice import lattice
@@ -106,8 +105,8 @@ class PlainCTC(torch.autograd.Function):
         return losses.to(precise(scores))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, of_losses: Float[Tensor, " batch"]) -> tuple[Tensor | None, ...]:  # noqa: ANN401, D102
+        refuse_second_derivative()
         (gradient,) = ctx.saved_tensors
         scale = of_losses[:, None, None]
         # What does not count may hold anything, NaN too.
@@ -134,8 +133,8 @@ class NativeCTC(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, of_losses: Float[Tensor, " batch"]) -> tuple[Tensor | None, ...]:  # noqa: ANN401, D102
+        refuse_second_derivative()
         log_probs, *others = ctx.saved_tensors
         log_probs = log_probs.transpose(0, 1)
         found = torch.ops.aten._ctc_loss_backward.Tensor(
@@ -144,6 +143,12 @@ class NativeCTC(torch.autograd.Function):
         # Torch's is NaN at scores of minus infinity, and where NaN does not count.
         found.masked_fill_(log_probs.isneginf() | (of_losses == 0)[:, None], 0)
         return found.transpose(0, 1).to(ctx.dtype), None, None, None, None
+
+
+def refuse_second_derivative() -> None:
+    """Raise RuntimeError in a backward pass that is to be differentiated itself."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("the CTC loss has no second derivative; found create_graph=True")
 
 
 def precise(scores: Float[Tensor, "batch steps scores"]) -> torch.dtype:

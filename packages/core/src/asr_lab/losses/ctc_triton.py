@@ -12,9 +12,9 @@ import torch
 import triton
 from jaxtyping import Float, Int, Int32
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from asr_lab.losses import ctc_gradient_triton, ctc_lattice_triton
+from asr_lab.losses.ctc_plain import refuse_second_derivative
 
 ROWS = 4
 """Steps of a program that reads scores."""
@@ -115,8 +115,8 @@ class FusedCTC(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, of_losses: Float[Tensor, " batch"]) -> tuple[Tensor | None, ...]:  # noqa: ANN401, D102
+        refuse_second_derivative()
         scores, losses, *others = ctx.saved_tensors
         batch, steps, count = scores.shape
         width = others[1].shape[1]
