@@ -234,3 +234,16 @@ def test_what_no_text_has_is_refused(length: int, token: int, count: int, messag
 def test_without_a_gpu_the_kernels_say_why_not() -> None:
     why = why_not_fused(torch.zeros(1, 2, 3), torch.zeros(1, 1, dtype=torch.int64))
     assert why == "the kernels need CUDA; the scores are on cpu"
+
+
+def test_a_compiler_leaves_the_loss_and_its_gradient_as_they_are() -> None:
+    scores, text = ragged(11, 0)
+
+    def loss(logits: Tensor) -> Tensor:
+        return ctc_losses(logits * 2, *text, blank_id=0)
+
+    compiled = torch.compile(loss, backend="eager")
+    expected, slope = results(loss(scores), scores)
+    found, gradient = results(compiled(scores), scores)
+    assert torch.equal(found, expected)
+    assert torch.equal(gradient, slope)

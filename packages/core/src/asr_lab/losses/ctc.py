@@ -40,6 +40,8 @@ def ctc_loss(
     return LossPart(sum=total, count=int(valid.sum()), weight=weight)
 
 
+# A compiler has nothing to gain here, and would trace a gradient that must not be differentiated.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def ctc_losses(
     scores: Float[Tensor, "batch steps scores"],
     lengths: Int[Tensor, " batch"],
