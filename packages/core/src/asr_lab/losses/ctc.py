@@ -40,8 +40,6 @@ def ctc_loss(
     return LossPart(sum=total, count=int(valid.sum()), weight=weight)
 
 
-# A compiler has nothing to gain here, and would trace a gradient that must not be differentiated.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def ctc_losses(
     scores: Float[Tensor, "batch steps scores"],
     lengths: Int[Tensor, " batch"],
@@ -62,19 +60,31 @@ def ctc_losses(
     the kernels nothing waits for the device, and a CUDA graph may hold it; a token or length that
     no text has makes a loss NaN there, and raises ValueError elsewhere. The gradient has none.
     """
+    losses: Tensor = infinite_losses(scores, lengths, tokens, token_lengths, blank_id)
+    return losses.masked_fill(losses.isposinf(), 0) if zero_infinity else losses
+
+
+# A compiler has nothing to gain here, and would trace a gradient that must not be differentiated.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def infinite_losses(
+    scores: Float[Tensor, "batch steps scores"],
+    lengths: Int[Tensor, " batch"],
+    tokens: Int[Tensor, "batch tokens"],
+    token_lengths: Int[Tensor, " batch"],
+    blank_id: int,
+) -> Float[Tensor, " batch"]:
+    """Return the losses, infinite where a text does not fit, by what is quickest on the device."""
     if not scores.numel():
         empty = scores.to(precise(scores)).flatten(1).sum(1)
-        losses = empty.masked_fill(token_lengths > 0, torch.inf)
-    elif not why_not_fused(scores, tokens):
+        return empty.masked_fill(token_lengths > 0, torch.inf)
+    if not why_not_fused(scores, tokens):
         from asr_lab.losses.ctc_triton import fused_ctc
 
-        losses = fused_ctc(scores, lengths, tokens, token_lengths, blank_id)
-    else:
-        check(scores, lengths, tokens, token_lengths, blank_id)
-        # Torch's own gradient is deterministic on the CPU, and four times as fast there.
-        alike = native_ctc if scores.device.type == "cpu" else plain_ctc
-        losses = alike(scores, lengths, tokens, token_lengths, blank_id)
-    return losses.masked_fill(losses.isposinf(), 0) if zero_infinity else losses
+        return fused_ctc(scores, lengths, tokens, token_lengths, blank_id)
+    check(scores, lengths, tokens, token_lengths, blank_id)
+    # Torch's own gradient is deterministic on the CPU, and four times as fast there.
+    alike = native_ctc if scores.device.type == "cpu" else plain_ctc
+    return alike(scores, lengths, tokens, token_lengths, blank_id)
 
 
 def why_not_fused(
