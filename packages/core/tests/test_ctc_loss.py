@@ -236,6 +236,7 @@ def test_without_a_gpu_the_kernels_say_why_not() -> None:
     assert why == "the kernels need CUDA; the scores are on cpu"
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo reads it of all it is given.
 def test_a_compiler_leaves_the_loss_and_its_gradient_as_they_are() -> None:
     scores, text = ragged(11, 0)
 
