@@ -1,5 +1,7 @@
 """The CTC loss in plain torch against its slow reference, and the laws that it obeys."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -236,15 +238,23 @@ def test_without_a_gpu_the_kernels_say_why_not() -> None:
     assert why == "the kernels need CUDA; the scores are on cpu"
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo reads it of all it is given.
+COMPILED = """
+import torch
+from asr_lab.losses import ctc_losses
+def loss(scores):
+    return ctc_losses(scores * 2, *text, blank_id=4).sum()
+scores = torch.randn(3, 9, 5, requires_grad=True)
+text = (torch.tensor([9, 7, 5]), torch.randint(4, (3, 3)), torch.tensor([3, 2, 0]))
+for one, other in zip(
+    torch.autograd.grad(loss(scores), scores),
+    torch.autograd.grad(torch.compile(loss, backend="aot_eager")(scores), scores),
+):
+    assert one.any() and torch.equal(one, other)
+"""
+
+
+@pytest.mark.slow
 def test_a_compiler_leaves_the_loss_and_its_gradient_as_they_are() -> None:
-    scores, text = ragged(11, 0)
-
-    def loss(logits: Tensor) -> Tensor:
-        return ctc_losses(logits * 2, *text, blank_id=0)
-
-    compiled = torch.compile(loss, backend="eager")
-    expected, slope = results(loss(scores), scores)
-    found, gradient = results(compiled(scores), scores)
-    assert torch.equal(found, expected)
-    assert torch.equal(gradient, slope)
+    # A process of its own: torch cannot compile the checks of shapes of this one.
+    ran = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
