@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
+from asr_lab.losses.ctc_lattice import lattice
 from asr_lab.utils.errors import UserError
 
 
@@ -41,7 +42,7 @@ def ctc_align(
     _check_fit(lengths, tokens, token_lengths)
     if not len(lengths):
         return []
-    labels, may_skip = _lattice(tokens, token_lengths, blank_id)
+    labels, may_skip = lattice(tokens, token_lengths, blank_id)
     moves, final = _forward(log_probs, lengths, labels, may_skip)
     last = 2 * token_lengths
     ends = torch.stack([last, (last - 1).clamp(min=0)], 1)
@@ -68,19 +69,6 @@ def _check_fit(
                 f" {count + repeated} encoder steps, and it has {int(lengths[index])};"
                 " check that text and audio belong together"
             )
-
-
-def _lattice(
-    tokens: Int64[Tensor, "batch tokens"], token_lengths: Int64[Tensor, " batch"], blank_id: int
-) -> tuple[Int64[Tensor, "batch states"], Bool[Tensor, "batch states"]]:
-    """Return the label of each state, blanks around tokens, and whether one may skip to it."""
-    batch, count = tokens.shape
-    inside = torch.arange(count, device=tokens.device) < token_lengths[:, None]
-    labels = tokens.new_full((batch, 2 * count + 1), blank_id)
-    labels[:, 1::2] = torch.where(inside, tokens, blank_id)
-    may_skip = torch.zeros_like(labels, dtype=torch.bool)
-    may_skip[:, 3::2] = inside[:, 1:] & (tokens[:, 1:] != tokens[:, :-1])
-    return labels, may_skip
 
 
 def _forward(

@@ -93,7 +93,7 @@ class HeadModel(ASRModel[C]):
             )
         if self.head is not None:
             parts["ctc"] = ctc_loss(
-                self.head.log_probs(encoded),
+                self.head.logits(encoded),
                 lengths,
                 batch.tokens,
                 batch.token_lengths,

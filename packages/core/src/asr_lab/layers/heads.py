@@ -16,7 +16,12 @@ class CTCHead(CTCDecoder):
         super().__init__()
         self.linear = nn.Linear(dim, vocab + 1)
 
+    def logits(self, encoder_output: EncoderOutput) -> Float[Tensor, "batch steps scores"]:
+        """Return scores that are not normalised, as the loss takes them."""
+        scores: Tensor = self.linear(encoder_output.sequences.values)
+        return scores
+
     def log_probs(self, encoder_output: EncoderOutput) -> Float[Tensor, "batch steps scores"]:
         """Return log probabilities in FP32 or better."""
-        scores: Tensor = self.linear(encoder_output.sequences.values)
+        scores = self.logits(encoder_output)
         return scores.to(torch.promote_types(scores.dtype, torch.float32)).log_softmax(-1)

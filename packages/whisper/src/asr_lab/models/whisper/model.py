@@ -106,7 +106,7 @@ class WhisperASRModel(ASRModel[WhisperConfig]):
         )
         if self.head is not None:
             parts["ctc"] = ctc_loss(
-                self.head.log_probs(encoded),
+                self.head.logits(encoded),
                 encoded.sequences.lengths,
                 batch.tokens,
                 batch.token_lengths,
