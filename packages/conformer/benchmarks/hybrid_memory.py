@@ -78,7 +78,7 @@ def measure(arm: str, compile_it: bool) -> dict[str, object]:
     return {
         "arm": arm,
         "compiled": compile_it,
-        "loss": float(loss),
+        "loss": float(loss.detach()),
         "parameters": sum(one.numel() for one in model.parameters()),
         "peak_gib": round(torch.cuda.max_memory_allocated() / gib, 2),
         "reserved_gib": round(torch.cuda.max_memory_reserved() / gib, 2),
@@ -91,18 +91,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", nargs="?", type=Path)
     parser.add_argument("--arm", choices=ARMS, help="measure this one alone, here")
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="compile the encoder")
     options = parser.parse_args()
     if options.arm:
         print(json.dumps(measure(options.arm, options.compile)))
         return
     rows = []
-    for flags in ([], ["--compile"]):
-        for arm in ARMS:
-            command = [sys.executable, __file__, "--arm", arm, *flags]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            rows.append(json.loads(done.stdout.splitlines()[-1]))
-            print(rows[-1], flush=True)
+    flags = ["--compile"] if options.compile else []
+    for arm in ARMS:
+        command = [sys.executable, __file__, "--arm", arm, *flags]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print(rows[-1], flush=True)
     if options.output:
         result = {
             "command": "python packages/conformer/benchmarks/hybrid_memory.py",

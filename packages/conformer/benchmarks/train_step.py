@@ -2,8 +2,9 @@
 
     python packages/conformer/benchmarks/train_step.py docs/results/train-step.json
 
-64 utterances of 16 s, BF16 autocast, fused AdamW, dropout 0.1, no layer dropping; a step is
-forward, backward and update. `parity` has the peer's relative positions, batch norm and weights,
+64 utterances of 16 s, BF16 autocast, fused AdamW, dropout 0.1 where the peer has it (behind the
+subsampling, within feed-forward layers, in attention), no layer dropping; a step is forward,
+backward and update. `parity` has the peer's relative positions, batch norm and weights,
 and the loss is checked to be the peer's; `default` has rotary positions and layer norm. Ours is
 compiled as `--train.compile` does, the peer block by block and whole. `ragged` has lengths from 4
 to 16 s, of which only the real seconds count. Runs of all arms alternate; times are medians.
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from asr_lab.models.base import Batch
 from asr_lab.models.base.outputs import total_loss
 from asr_lab.models.conformer import ConformerASRModel
+from asr_lab.models.conformer.layers import ConformerBlock
 from asr_lab.reproducibility.environment import machine
 
 Inputs = tuple[Batch, dict[str, Tensor]]
@@ -74,6 +76,14 @@ def compiled(model: nn.Module, parts: list[nn.Module]) -> nn.Module:
     return model
 
 
+def as_theirs(model: ConformerASRModel) -> ConformerASRModel:
+    """Leave out the dropout of the residual branches, which the peer does not have."""
+    for block in model.regions:
+        if isinstance(block, ConformerBlock):
+            block.dropout.p = 0.0
+    return model
+
+
 def arms(options: argparse.Namespace, device: str) -> dict[str, Step]:
     """Return the steps to be compared by name."""
     sizes = {"num_hidden_layers": options.layers} if options.layers else {}
@@ -83,9 +93,9 @@ def arms(options: argparse.Namespace, device: str) -> dict[str, Step]:
         torch.manual_seed(0)
         return peers.peer("ctc", dropout=options.dropout, **sizes).to(device).train()
 
-    same = peers.ours(theirs(), "ctc", dropout=options.dropout).to(device).train()
+    same = as_theirs(peers.ours(theirs(), "ctc", dropout=options.dropout)).to(device).train()
     config = replace(same.config, positions="rotary", norm="layer")
-    default = ConformerASRModel(config).to(device).train()
+    default = as_theirs(ConformerASRModel(config)).to(device).train()
     found: dict[str, Step] = {}
     if "eager" in options.arms:
         found["peer, eager"] = their_step(theirs())
@@ -190,6 +200,7 @@ def main() -> None:
     )
     parser.add_argument("--profile", action="store_true", help="print what the time goes into")
     options = parser.parse_args()
+    torch.backends.cudnn.allow_tf32 = False  # for the agreement; the steps are in BF16
     device = "cuda" if torch.cuda.is_available() else "cpu"
     checked = agreement(options, device)
     print(checked, flush=True)

@@ -71,6 +71,7 @@ class HeadModel(ASRModel[C]):
 
     def loss(self, batch: Batch) -> LossParts:
         """Return the loss of every head in nats, by utterances."""
+        count = int(batch.valid.sum())  # now, while the device has nothing else to do
         encoded, heads = self.encoder(batch.features), self.heads
         lengths = encoded.sequences.lengths
         parts: dict[str, LossPart] = {}
@@ -100,6 +101,7 @@ class HeadModel(ASRModel[C]):
                 blank_id=self.config.blank_id,
                 valid=batch.valid,
                 weight=1.0 if self.transducer is None else heads.ctc_weight,
+                count=count,
             )
         return parts
 
