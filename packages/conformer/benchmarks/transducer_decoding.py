@@ -199,7 +199,7 @@ def measure(kind: str, options: argparse.Namespace, device: str) -> list[dict[st
     for turn in range(-1, options.runs):
         results = {}
         for name, way in ways.items():
-            if turn % RARELY and name not in OFTEN:
+            if turn > 0 and turn % RARELY and name not in OFTEN:
                 continue
             if device == "cuda":
                 torch.cuda.synchronize()
