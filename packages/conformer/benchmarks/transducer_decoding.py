@@ -34,7 +34,7 @@ Search = Callable[[int], Texts]
 STEP_SECONDS = 0.08
 LONGEST = 4000
 """Tokens and blanks that the peer may say: more than an utterance has."""
-OFTEN, RARELY = ("loop, peer", "loop, ours"), 5
+OFTEN, RARELY = ("loop, peer", "loop, ours"), 25
 """Ways that run in every turn, and in every which the others do."""
 DURATION_BIAS = (-3.0, 1.0, 0.0, -1.0, -2.0)
 
