@@ -216,6 +216,9 @@ def test_the_older_file_of_features_is_read_where_there_is_no_newer(folder: Path
     ("change", "message"),
     [
         ({"attention": "local"}, "attention is local"),
+        ({"attention": "chunked"}, "attention is chunked"),
+        ({"causal_convolution": True}, "causal-convolution is true"),
+        ({"causal_subsampling": True}, "causal-subsampling is true"),
         ({"positions": "rotary"}, "positions are rotary"),
         ({"norm": "layer", "freeze_statistics": False}, "norm is layer"),
         ({"features": "whisper"}, "features are whisper"),
