@@ -73,7 +73,7 @@ def test_the_second_decoder_of_a_hybrid_can_be_chosen(
     recordings: list[Path], tmp_path: Path, capsys: Capsys
 ) -> None:
     best = imported("hybrid", tmp_path)
-    found = transcribed(best, recordings, capsys, "--decoding.decoder", "ctc")
+    found = transcribed(best, recordings, capsys, "--decoder", "ctc")
     assert found == texts("hybrid", "ctc_text") != texts("hybrid", "text")
 
 
@@ -92,7 +92,7 @@ def test_an_imported_archive_is_evaluated_without_a_mistake_on_what_nemo_heard(
     assert main(["evaluate", "--checkpoint", str(best), *words]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["words"]["errors"] == 0
-    assert result["words"]["total"] == sum(len(line["text"].split()) for line in lines)
+    assert result["words"]["reference_length"] == sum(len(line["text"].split()) for line in lines)
 
 
 def test_an_archive_goes_on_to_transformers_and_comes_back_with_the_same_text(

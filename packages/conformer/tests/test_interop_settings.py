@@ -262,6 +262,19 @@ def test_settings_that_a_nemo_configuration_leaves_out_are_those_of_nemo() -> No
     assert (found.predictor_dim, found.predictor_layers, found.joint_dim) == (12, 1, 8)
 
 
+def test_training_goes_on_with_the_loss_that_a_nemo_configuration_names() -> None:
+    content = deepcopy(dict(NEMO))
+    others = {"tdt_kwargs": {"sigma": 0.05, "fastemit_lambda": 0.01}, "x_kwargs": {"sigma": 9}}
+    content["loss"] = {"loss_name": "tdt", **others}
+    found = nemo.our_config(content, VOCAB)
+    assert (found.sigma, found.fast_emit) == (0.05, 0.01)
+    content["loss"]["tdt_kwargs"] = {"sigma": 0.0}
+    assert nemo.our_config(content, VOCAB).sigma == 0
+    content["loss"]["tdt_kwargs"] = {"sigma": -1}
+    with pytest.raises(UserError, match="sigma must be 0 or more"):
+        nemo.our_config(content, VOCAB)
+
+
 @pytest.mark.parametrize("sample_rate", [8000, 16000])
 def test_windows_in_seconds_are_those_of_the_recipe_in_samples(sample_rate: int) -> None:
     content = deepcopy(dict(NEMO))

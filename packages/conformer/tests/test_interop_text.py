@@ -1,7 +1,6 @@
 """What NeMo heard is what this lab hears, and transformers' `generate`, decision by decision."""
 
 from collections import Counter
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -103,11 +102,10 @@ def test_every_token_is_at_the_step_where_nemo_says_it(kind: str) -> None:
             assert list(hypothesis.ends) == [one.step + one.duration for one in wanted]
 
 
-@pytest.mark.parametrize(("kind", "limit"), [("rnnt", 1), ("tdt", 1)])
-def test_a_lower_limit_of_symbols_would_have_changed_the_text(kind: str, limit: int) -> None:
-    """Planted: the limit is felt by these weights, so that equal texts mean it was not reached."""
+@pytest.mark.parametrize("kind", ["rnnt", "tdt"])
+def test_a_lower_limit_of_symbols_would_have_changed_the_text(kind: str) -> None:
     free = [one.tokens for one in heard(archive(kind))]
-    assert free != [one.tokens for one in heard(archive(kind), DecodingOptions(max_symbols=limit))]
+    assert free != [one.tokens for one in heard(archive(kind), DecodingOptions(max_symbols=1))]
 
 
 # transformers
@@ -172,11 +170,9 @@ def test_generate_decides_as_nemo_and_says_what_we_say(kind: str, folders: dict[
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_wrong_weight_would_have_changed_the_text(kind: str, folders: dict[str, Path]) -> None:
-    """Planted: the order of the tokens turned by one is heard at once."""
     model, _ = read_parakeet(folders[kind])
     layer = model.head.linear if model.head is not None else model.transducer.out  # type: ignore[union-attr]
     with torch.no_grad():
         layer.weight[: model.config.vocab] = layer.weight[: model.config.vocab].roll(1, 0)
     wanted = [one.tokens for one in heard(archive(kind))]
     assert [one.tokens for one in heard(model)] != wanted
-    assert model.config == replace(archive(kind).config, dropout=model.config.dropout)

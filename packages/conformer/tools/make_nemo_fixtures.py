@@ -11,18 +11,17 @@ shows; then the weights are overfitted on the noise, so that NeMo really hears `
 
 import io
 import math
-import random
 import sys
 import tarfile
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 from unittest.mock import patch
 
 import nemo.collections.asr as nemo_asr
 import torch
+from nemo_paths import BLANK, DURATIONS, Decision, draw_path
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
@@ -30,36 +29,20 @@ from torch.nn.functional import cross_entropy
 
 Hypotheses: TypeAlias = list[Any]
 """What NeMo's decoders return."""
+Paths: TypeAlias = dict[str, list[Decision]]
+"""Every decision of a search, by the kind of head: `ctc`, `rnnt`, `tdt`."""
 SEED = 11
-VOCAB = 28
+VOCAB = BLANK
 TEXTS = ["the cat sat on the mat", "a dog ate the bread", "one two three four five"] * 3
 SAID = ("a dog ate the bread", "one two three", "the cat sat on the mat")
-"""What is heard in each utterance: 17 kinds of tokens."""
+"""What is heard in each utterance, and backwards by the CTC decoder of a hybrid."""
 SECONDS = (4.07, 2.31, 3.52)
 """Of 408, 232 and 353 frames, and 51, 29 and 45 steps: even and odd."""
-DURATIONS = [0, 1, 2, 3, 4]
 NAMES = ("ctc", "rnnt", "tdt", "hybrid")
 TOKENS = ((3, 7, 1, 12), (5, 5, 2), (27, 9))
 """What the stored scores and losses are of; not what is heard, of which nothing is left to lose."""
 SURE = 0.9
 """Least probability of every decision, so that no rounding changes one."""
-
-
-class Decision(NamedTuple):
-    """One choice of a greedy search."""
-
-    row: int
-    step: int
-    position: int
-    """Tokens said before."""
-    token: int
-    """The blank included."""
-    duration: int
-    """Encoder steps to move on by."""
-
-
-Paths: TypeAlias = dict[str, list[Decision]]
-"""Every decision of the search, by the kind of head: `ctc`, `rnnt`, `tdt`."""
 
 
 def main(folder: Path) -> None:
@@ -265,77 +248,27 @@ def golden(model: nemo_asr.models.ASRModel, name: str) -> dict[str, torch.Tensor
     sound, lengths = make_sound()
     signal = sound.float() / 32768
     features, frames = model.preprocessor(input_signal=signal, length=lengths)
-    texts = [model.tokenizer.text_to_ids(text) for text in SAID]
     _, steps = model.encoder(audio_signal=features, length=frames)
     kinds = {"hybrid": ("rnnt", "ctc")}.get(name, (name,))
-    paths = {kind: draw_path(kind, texts, steps.tolist()) for kind in kinds}
+    said = {kind: SAID[::-1] if kind != kinds[0] else SAID for kind in kinds}
+    texts = {k: [model.tokenizer.text_to_ids(text) for text in said[k]] for k in kinds}
+    paths = {kind: draw_path(kind, texts[kind], steps.tolist(), SEED) for kind in kinds}
     overfit(model, features, frames, texts, paths)
     with torch.no_grad():
         encoded, _ = model.encoder(audio_signal=features, length=frames)
         found = {"features": features.mT, "frames": frames, "encoded": encoded.mT, "steps": steps}
         for kind, path in paths.items():
-            found |= golden_head(model, kind, encoded, steps)
+            found |= golden_head(model, kind, encoded, steps, said[kind])
             if kind != "ctc":
                 found["decisions"] = torch.tensor(path)
     return {key: value.contiguous().clone() for key, value in found.items()}
-
-
-def draw_path(kind: str, texts: list[list[int]], steps: list[int]) -> list[Decision]:
-    """Draw decisions that say the texts in exactly as many encoder steps."""
-    draw, found = random.Random(SEED), []
-    for row, (text, end) in enumerate(zip(texts, steps, strict=True)):
-        attempt: list[Decision] = []
-        while not attempt or not fits(kind, attempt, text, end):
-            once = draw_ctc if kind == "ctc" else draw_transducer
-            attempt = once(draw, row, text, end, kind)
-        found += attempt
-    return found
-
-
-def fits(kind: str, path: list[Decision], text: list[int], end: int) -> bool:
-    """Return True if the path ends where it should, and says what it should."""
-    said = [one.token for one in path]
-    if kind == "ctc":
-        said = [token for token, _ in groupby(said)]
-    text_of_path = [token for token in said if token != VOCAB]
-    return sum(one.duration for one in path) == end and text_of_path == text
-
-
-def draw_ctc(draw: random.Random, row: int, text: list[int], end: int, _: str) -> list[Decision]:
-    """Draw a token for one step or two, and a blank for every other step."""
-    path = [VOCAB] * end
-    places = sorted(draw.sample(range(0, end - 1, 2), len(text)))
-    for place, token in zip(places, text, strict=True):
-        for step in range(place, place + draw.randint(1, 2)):
-            path[step] = token
-    return [Decision(row, step, 0, token, 1) for step, token in enumerate(path)]
-
-
-def draw_transducer(
-    draw: random.Random, row: int, text: list[int], end: int, kind: str
-) -> list[Decision]:
-    """Draw two to four blanks before each token, and as many as it takes behind the last."""
-    found: list[Decision] = []
-    step = position = 0
-    waiting = draw.randint(1, 3)
-    while step < end and len(found) < 2 * end:
-        blank = waiting > 0 or position == len(text)
-        if kind == "tdt":
-            duration = draw.choice(DURATIONS[1:3] if blank else DURATIONS)
-        else:
-            duration = int(blank)
-        found.append(Decision(row, step, position, VOCAB if blank else text[position], duration))
-        step, waiting = step + duration, waiting - 1
-        if not blank:
-            position, waiting = position + 1, draw.choice([0, 2, 3] if kind == "rnnt" else [1, 2])
-    return found
 
 
 def overfit(
     model: nemo_asr.models.ASRModel,
     features: torch.Tensor,
     frames: torch.Tensor,
-    texts: list[list[int]],
+    texts: dict[str, list[list[int]]],
     paths: Paths,
 ) -> None:
     """Train until every decision of every path is sure."""
@@ -345,7 +278,7 @@ def overfit(
         losses = []
         for kind, path in paths.items():
             rows, steps, positions, tokens, durations = torch.tensor(path).mT
-            scores = head_scores(model, kind, encoded, texts)[rows, steps, positions]
+            scores = head_scores(model, kind, encoded, texts[kind])[rows, steps, positions]
             losses.append(cross_entropy(scores[:, : VOCAB + 1], tokens, reduction="none"))
             if kind == "tdt":  # duration n is the nth
                 losses.append(cross_entropy(scores[:, VOCAB + 1 :], durations, reduction="none"))
@@ -382,7 +315,11 @@ def padded(texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def golden_head(
-    model: nemo_asr.models.ASRModel, kind: str, encoded: torch.Tensor, steps: torch.Tensor
+    model: nemo_asr.models.ASRModel,
+    kind: str,
+    encoded: torch.Tensor,
+    steps: torch.Tensor,
+    said: Sequence[str],
 ) -> dict[str, torch.Tensor]:
     """Return scores and losses of `TOKENS`, and the text that NeMo hears."""
     tokens, lengths = padded(TOKENS)
@@ -405,7 +342,7 @@ def golden_head(
     found["ctc" if kind == "ctc" else "joint"] = scores if kind == "ctc" else scores[:, ::4]
     for row, hypothesis in enumerate(heard):
         print(kind, row, hypothesis.text)
-        assert hypothesis.text == SAID[row], "NeMo decides otherwise"
+        assert hypothesis.text == said[row], "NeMo decides otherwise"
         text = torch.tensor(list(hypothesis.text.encode()), dtype=torch.uint8)
         found[f"{prefix}text_{row}"] = text
     return found
