@@ -147,17 +147,6 @@ def test_an_imported_archive_is_a_checkpoint(
     assert not folder.exists()
 
 
-def test_a_checkpoint_of_an_archive_is_evaluated(tmp_path: Path) -> None:
-    from asr_lab.testing.speech import write_corpus
-
-    best, corpus = tmp_path / "best.pt", tmp_path / "corpus"
-    write_corpus(corpus, ["ab ace", "bad cab"], seed=1)
-    assert main(["import", str(FIXTURES / "ctc.nemo"), "--output", str(best)]) == 0
-    data = f"manifest:{corpus / 'manifest.jsonl'}"
-    words = ["--dataset", data, "--workers", "0", "--device", "cpu"]
-    assert main(["evaluate", "--checkpoint", str(best), *words]) == 0
-
-
 def test_what_is_not_there_or_of_no_format_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
