@@ -60,14 +60,42 @@ def test_the_heads_give_the_scores_of_nemo(name: str) -> None:
             scores = model.head.log_probs(encoded)
             for row, steps in enumerate(found["steps"]):
                 wanted = found["ctc"][row, :steps]
-                assert torch.allclose(scores[row, :steps], wanted, atol=10 * TOLERANCE)
+                assert torch.allclose(scores[row, :steps], wanted, atol=TOLERANCE)
         if (transducer := model.transducer) is not None:
             tokens = torch.nn.functional.pad(found["tokens"], (1, 0), value=blank)
             predicted, _ = transducer.predict(tokens)
             joint = transducer.joint(transducer.project(encoded.sequences.values), predicted)
-            wanted = found["joint"]  # on a CPU, NeMo normalises tokens and durations together
-            normalised = joint[:, : wanted.shape[1]].log_softmax(-1)
-            assert torch.allclose(normalised, wanted, atol=10 * TOLERANCE)
+            # On a CPU, NeMo normalises tokens and durations together; every fourth step is kept.
+            normalised, wanted = joint[:, ::4].log_softmax(-1), found["joint"]
+            for row, (steps, said) in enumerate(
+                zip(found["steps"], found["token_lengths"], strict=True)
+            ):
+                places = (row, slice(-(-int(steps) // 4)), slice(int(said) + 1))
+                assert torch.allclose(normalised[places], wanted[places], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "key"),
+    [
+        ("ctc", "ctc", "ctc_loss"),
+        ("rnnt", "rnnt", "loss"),
+        ("tdt", "tdt", "loss"),
+        ("hybrid", "rnnt", "loss"),
+        ("hybrid", "ctc", "ctc_loss"),
+    ],
+)
+def test_the_loss_of_every_utterance_is_that_of_nemo(name: str, kind: str, key: str) -> None:
+    model, _ = read_nemo(FIXTURES / f"{name}.nemo")
+    found = golden(name)
+    assert model.config.sigma == 0.02, "NeMo's, of which the stored losses are"
+    for row, wanted in enumerate(found[key].tolist()):
+        frames, said = int(found["frames"][row]), found["token_lengths"][row : row + 1]
+        features = Sequences(found["features"][row : row + 1, :frames], torch.tensor([frames]))
+        tokens = found["tokens"][row : row + 1, : int(said)]
+        batch = Batch(features=features, tokens=tokens, token_lengths=said)
+        with torch.no_grad():
+            loss = model.loss(batch)[kind].sum
+        assert wanted > 10 and loss.item() == pytest.approx(wanted, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize(
@@ -83,13 +111,13 @@ def test_the_heads_give_the_scores_of_nemo(name: str) -> None:
 def test_greedy_search_finds_the_text_of_nemo(name: str, decoder: str, key: str) -> None:
     model, tokenizer = read_nemo(FIXTURES / f"{name}.nemo")
     found = golden(name)
-    nothing = torch.zeros(2, 1, dtype=torch.int64)
+    nothing = torch.zeros(len(found["frames"]), 1, dtype=torch.int64)
     batch = Batch(features=sequences(found), tokens=nothing, token_lengths=nothing[:, 0])
     with torch.no_grad():
         said = model.transcribe(batch, DecodingOptions(decoder=decoder))
     for row, hypothesis in enumerate(said):
         wanted = bytes(found[f"{key}_{row}"].tolist()).decode()
-        assert tokenizer.decode(hypothesis.tokens).strip() == wanted.strip()
+        assert tokenizer.decode(hypothesis.tokens) == wanted != ""
 
 
 def test_features_are_those_of_nemo() -> None:
@@ -104,7 +132,7 @@ def test_features_are_those_of_nemo() -> None:
 def test_an_imported_archive_is_a_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, best, folder = FIXTURES / "tdt.nemo", tmp_path / "best.pt", tmp_path / "parakeet"
+    source, best, folder = FIXTURES / "hybrid.nemo", tmp_path / "best.pt", tmp_path / "parakeet"
     assert main(["import", str(source), "--output", str(best), "--language", "en"]) == 0
     portable = read_portable(best)
     assert (portable.model, portable.language) == ("conformer/conformer", "en")
@@ -115,19 +143,8 @@ def test_an_imported_archive_is_a_checkpoint(
     assert main(["export", str(best), "--format", "nemo", "--output", str(folder)]) == 2
     assert "can only be read" in capsys.readouterr().err
     assert main(["export", str(best), "--format", "parakeet", "--output", str(folder)]) == 2
-    assert "joint-dim is 20, its predictor-dim 16" in capsys.readouterr().err
+    assert "its head is rnnt+ctc; train with" in capsys.readouterr().err
     assert not folder.exists()
-
-
-def test_a_checkpoint_of_an_archive_is_evaluated(tmp_path: Path) -> None:
-    from asr_lab.testing.speech import write_corpus
-
-    best, corpus = tmp_path / "best.pt", tmp_path / "corpus"
-    write_corpus(corpus, ["ab ace", "bad cab"], seed=1)
-    assert main(["import", str(FIXTURES / "ctc.nemo"), "--output", str(best)]) == 0
-    data = f"manifest:{corpus / 'manifest.jsonl'}"
-    words = ["--dataset", data, "--workers", "0", "--device", "cpu"]
-    assert main(["evaluate", "--checkpoint", str(best), *words]) == 0
 
 
 def test_what_is_not_there_or_of_no_format_is_named(

@@ -216,6 +216,9 @@ def test_the_older_file_of_features_is_read_where_there_is_no_newer(folder: Path
     ("change", "message"),
     [
         ({"attention": "local"}, "attention is local"),
+        ({"attention": "chunked"}, "attention is chunked"),
+        ({"causal_convolution": True}, "causal-convolution is true"),
+        ({"causal_subsampling": True}, "causal-subsampling is true"),
         ({"positions": "rotary"}, "positions are rotary"),
         ({"norm": "layer", "freeze_statistics": False}, "norm is layer"),
         ({"features": "whisper"}, "features are whisper"),
@@ -257,6 +260,19 @@ def test_settings_that_a_nemo_configuration_leaves_out_are_those_of_nemo() -> No
     assert found.bias and found.scale_input and found.freeze_statistics
     assert (found.head, found.durations, found.joint_activation) == ("tdt", (0, 1, 2), "tanh")
     assert (found.predictor_dim, found.predictor_layers, found.joint_dim) == (12, 1, 8)
+
+
+def test_training_goes_on_with_the_loss_that_a_nemo_configuration_names() -> None:
+    content = deepcopy(dict(NEMO))
+    others = {"tdt_kwargs": {"sigma": 0.05, "fastemit_lambda": 0.01}, "x_kwargs": {"sigma": 9}}
+    content["loss"] = {"loss_name": "tdt", **others}
+    found = nemo.our_config(content, VOCAB)
+    assert (found.sigma, found.fast_emit) == (0.05, 0.01)
+    content["loss"]["tdt_kwargs"] = {"sigma": 0.0}
+    assert nemo.our_config(content, VOCAB).sigma == 0
+    content["loss"]["tdt_kwargs"] = {"sigma": -1}
+    with pytest.raises(UserError, match="sigma must be 0 or more"):
+        nemo.our_config(content, VOCAB)
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 16000])

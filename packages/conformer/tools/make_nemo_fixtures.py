@@ -5,33 +5,44 @@ Run it with nemo-toolkit[asr]==3.0.0, in an environment of its own, which needs 
     python packages/conformer/tools/make_nemo_fixtures.py packages/conformer/tests/fixtures/nemo
 
 Beside each archive lies a file of golden tensors: what NeMo makes of some noise. Weights,
-batch-norm statistics and position biases are random, so that a wrong name or a wrong layout shows.
+batch-norm statistics and position biases start at random, so that a wrong name or a wrong layout
+shows; then the weights are overfitted on the noise, so that NeMo really hears `SAID` in it.
 """
 
 import io
+import math
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
+from unittest.mock import patch
 
 import nemo.collections.asr as nemo_asr
 import torch
+from nemo_paths import BLANK, DURATIONS, Decision, draw_path
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+from torch.nn.functional import cross_entropy
 
 Hypotheses: TypeAlias = list[Any]
 """What NeMo's decoders return."""
+Paths: TypeAlias = dict[str, list[Decision]]
+"""Every decision of a search, by the kind of head: `ctc`, `rnnt`, `tdt`."""
 SEED = 11
-VOCAB = 28
+VOCAB = BLANK
 TEXTS = ["the cat sat on the mat", "a dog ate the bread", "one two three four five"] * 3
-SECONDS = (4.07, 2.31)
-DURATIONS = [0, 1, 2, 3, 4]
+SAID = ("a dog ate the bread", "one two three", "the cat sat on the mat")
+"""What is heard in each utterance, and backwards by the CTC decoder of a hybrid."""
+SECONDS = (4.07, 2.31, 3.52)
+"""Of 408, 232 and 353 frames, and 51, 29 and 45 steps: even and odd."""
 NAMES = ("ctc", "rnnt", "tdt", "hybrid")
-BLANKS = (0.6, 0.9)
-"""Share of blanks among the decisions, which the blank's bias is chosen for."""
+TOKENS = ((3, 7, 1, 12), (5, 5, 2), (27, 9))
+"""What the stored scores and losses are of; not what is heard, of which nothing is left to lose."""
+SURE = 0.9
+"""Least probability of every decision, so that no rounding changes one."""
 
 
 def main(folder: Path) -> None:
@@ -138,13 +149,14 @@ def heads(name: str) -> dict[str, object]:
     if name == "ctc":
         return {"decoder": ctc}
     tdt = name == "tdt"
+    width = 16 if name == "hybrid" else 20  # transformers' classes know one width for both networks
     loss = {"fastemit_lambda": 0.0, "clamp": -1.0}
     kind = "pytorch" if name != "tdt" else "tdt_pytorch"
     extra = {"durations": DURATIONS, "sigma": 0.02, "omega": 0.1} if tdt else {}
     found: dict[str, object] = {
         "model_defaults": {
             "enc_hidden": 24,
-            "pred_hidden": 16,
+            "pred_hidden": width,
             "joint_hidden": 20,
             **({"tdt_durations": DURATIONS, "num_tdt_durations": len(DURATIONS)} if tdt else {}),
         },
@@ -153,7 +165,7 @@ def heads(name: str) -> dict[str, object]:
             "normalization_mode": None,
             "random_state_sampling": False,
             "blank_as_pad": True,
-            "prednet": {"pred_hidden": 16, "pred_rnn_layers": 1 + tdt, "dropout": 0.2},
+            "prednet": {"pred_hidden": width, "pred_rnn_layers": 1 + tdt, "dropout": 0.2},
         },
         "joint": {
             "_target_": "nemo.collections.asr.modules.RNNTJoint",
@@ -166,7 +178,7 @@ def heads(name: str) -> dict[str, object]:
                 "activation": "relu",
                 "dropout": 0.2,
                 "encoder_hidden": 24,
-                "pred_hidden": 16,
+                "pred_hidden": width,
             },
         },
         "decoding": {
@@ -189,7 +201,7 @@ def heads(name: str) -> dict[str, object]:
 
 @torch.no_grad()
 def randomise(model: nemo_asr.models.ASRModel) -> None:
-    """Give every weight and statistic a value of its own, and make decisions differ."""
+    """Give every weight and statistic a value of its own."""
     generator = torch.Generator().manual_seed(SEED)
 
     def normal(tensor: torch.Tensor, mean: float, scale: float) -> None:
@@ -210,118 +222,130 @@ def randomise(model: nemo_asr.models.ASRModel) -> None:
             tensor[-1] = 0  # the blank's row, which NeMo never trains
         else:
             normal(tensor, 0.0, 1.2 * tensor[0].numel() ** -0.5)
-    vocab = model.tokenizer.vocab_size
-    for key, tensor in model.state_dict().items():
-        if "decoder_layers" in key or "joint_net" in key:
-            if key.endswith("weight"):
-                tensor.mul_(5)
-            else:
-                tensor.zero_()
-                tensor[vocab + 1 :] += torch.tensor([-4.0, 1, 0.5, 0, -0.5])[
-                    : len(tensor) - vocab - 1
-                ]
 
 
 def make_sound() -> tuple[torch.Tensor, torch.Tensor]:
-    """Return two utterances of noise and tones that change every 80 ms, as 16-bit samples."""
+    """Return utterances of noise and tones that change every 80 ms, as 16-bit samples."""
     generator = torch.Generator().manual_seed(SEED + 1)
     lengths = torch.tensor([int(16000 * seconds) for seconds in SECONDS])
     seconds = torch.arange(int(lengths.max())) / 16000
     place = (seconds / 0.08).long()
-    pitch = 200 + 3000 * torch.rand(2, int(place.max()) + 1, generator=generator)
-    loud = torch.rand(2, int(place.max()) + 1, generator=generator)
+    rows = len(lengths)
+    pitch = 200 + 3000 * torch.rand(rows, int(place.max()) + 1, generator=generator)
+    loud = torch.rand(rows, int(place.max()) + 1, generator=generator)
     tone = loud[:, place] * torch.sin(2 * torch.pi * pitch[:, place] * seconds)
     sound = 0.3 * tone + 0.02 * torch.randn(tone.shape, generator=generator)
     sound = (sound.clamp(-1, 1) * 32767).round()
-    sound[1, lengths[1] :] = 0
+    for row, length in enumerate(lengths):
+        sound[row, length:] = 0
     return sound.to(torch.int16), lengths
 
 
-@torch.no_grad()
 def golden(model: nemo_asr.models.ASRModel, name: str) -> dict[str, torch.Tensor]:
-    """Return features, encoder output, scores and text of the sound, as NeMo computes them."""
-    model.eval()
+    """Overfit the model on the sound; return what NeMo then makes of it."""
+    model.eval()  # no dropout, and the statistics stay as they are
     model.preprocessor.featurizer.dither = 0.0
     sound, lengths = make_sound()
     signal = sound.float() / 32768
     features, frames = model.preprocessor(input_signal=signal, length=lengths)
-    encoded, steps = model.encoder(audio_signal=features, length=frames)
-    found = {"features": features.mT, "frames": frames, "encoded": encoded.mT, "steps": steps}
-    if name != "ctc":
-        found["tokens"] = torch.tensor([[3, 7, 1, 12], [5, 5, 2, 0]])
-        predicted, _, _ = model.decoder(targets=found["tokens"], target_length=torch.tensor([4, 3]))
-        bias = model.joint.joint_net[-1].bias
-        spread(model.joint.enc, encoded, steps)
-        model.joint.pred.weight.mul_(2)  # or one symbol would be said again and again
-        centre(model.joint.joint_net[-1], model.joint.joint(encoded.mT, predicted.mT))
-        best = balance(bias, lambda: transduce(model, encoded, steps))
-        found["joint"] = model.joint.joint(encoded.mT[:, :16], predicted.mT)
-        store(found, "text", best)
-    if name in ("ctc", "hybrid"):
-        decoder = model.decoder if name == "ctc" else model.ctc_decoder
-        decoding = model.decoding if name == "ctc" else model.ctc_decoding
-
-        def recognise() -> Hypotheses:
-            scores = decoder(encoder_output=encoded)
-            found: Hypotheses = decoding.ctc_decoder_predictions_tensor(scores, steps)
-            return found
-
-        bias = decoder.decoder_layers[0].bias
-        spread(decoder.decoder_layers[0], encoded, steps)
-        best = balance(bias, recognise)
-        found["ctc"] = decoder(encoder_output=encoded)
-        store(found, "ctc_text", best)
+    _, steps = model.encoder(audio_signal=features, length=frames)
+    kinds = {"hybrid": ("rnnt", "ctc")}.get(name, (name,))
+    said = {kind: SAID[::-1] if kind != kinds[0] else SAID for kind in kinds}
+    texts = {k: [model.tokenizer.text_to_ids(text) for text in said[k]] for k in kinds}
+    paths = {kind: draw_path(kind, texts[kind], steps.tolist(), SEED) for kind in kinds}
+    overfit(model, features, frames, texts, paths)
+    with torch.no_grad():
+        encoded, _ = model.encoder(audio_signal=features, length=frames)
+        found = {"features": features.mT, "frames": frames, "encoded": encoded.mT, "steps": steps}
+        for kind, path in paths.items():
+            found |= golden_head(model, kind, encoded, steps, said[kind])
+            if kind != "ctc":
+                found["decisions"] = torch.tensor(path)
     return {key: value.contiguous().clone() for key, value in found.items()}
 
 
-def transduce(
-    model: nemo_asr.models.ASRModel, encoded: torch.Tensor, steps: torch.Tensor
-) -> Hypotheses:
-    """Return NeMo's greedy hypotheses of a transducer."""
-    found: Hypotheses = model.decoding.rnnt_decoder_predictions_tensor(encoded, steps)
+def overfit(
+    model: nemo_asr.models.ASRModel,
+    features: torch.Tensor,
+    frames: torch.Tensor,
+    texts: dict[str, list[list[int]]],
+    paths: Paths,
+) -> None:
+    """Train until every decision of every path is sure."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for step in range(5000):
+        encoded, _ = model.encoder(audio_signal=features, length=frames)
+        losses = []
+        for kind, path in paths.items():
+            rows, steps, positions, tokens, durations = torch.tensor(path).mT
+            scores = head_scores(model, kind, encoded, texts[kind])[rows, steps, positions]
+            losses.append(cross_entropy(scores[:, : VOCAB + 1], tokens, reduction="none"))
+            if kind == "tdt":  # duration n is the nth
+                losses.append(cross_entropy(scores[:, VOCAB + 1 :], durations, reduction="none"))
+        loss = torch.cat(losses)
+        if step % 100 == 0:
+            print(f"step {step}: least probability {float((-loss.detach()).exp().min()):.3f}")
+        if float(loss.detach().max()) < -math.log(SURE):
+            return
+        optimizer.zero_grad()
+        loss.mean().backward()
+        optimizer.step()
+    raise AssertionError("the model does not learn the paths")
+
+
+def head_scores(
+    model: nemo_asr.models.ASRModel, kind: str, encoded: torch.Tensor, texts: list[list[int]]
+) -> torch.Tensor:
+    """Return scores by utterance, encoder step and number of tokens said; for CTC that is one."""
+    if kind == "ctc":
+        decoder = model.ctc_decoder if hasattr(model, "ctc_decoder") else model.decoder
+        found: torch.Tensor = decoder(encoder_output=encoded)[:, :, None]
+        return found
+    targets, lengths = padded(texts)
+    predicted, _, _ = model.decoder(targets=targets, target_length=lengths)
+    scores: torch.Tensor = model.joint.joint(encoded.mT, predicted.mT)
+    return scores
+
+
+def padded(texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return tokens with zeros as padding, and their lengths."""
+    rows = [torch.tensor(text) for text in texts]
+    lengths = torch.tensor([len(row) for row in rows])
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths
+
+
+def golden_head(
+    model: nemo_asr.models.ASRModel,
+    kind: str,
+    encoded: torch.Tensor,
+    steps: torch.Tensor,
+    said: Sequence[str],
+) -> dict[str, torch.Tensor]:
+    """Return scores and losses of `TOKENS`, and the text that NeMo hears."""
+    tokens, lengths = padded(TOKENS)
+    scores = head_scores(model, kind, encoded, [list(text) for text in TOKENS])
+    hybrid = hasattr(model, "ctc_decoder")
+    if kind == "ctc":
+        scores = scores[:, :, 0]
+        decoding = model.ctc_decoding if hybrid else model.decoding
+        heard: Hypotheses = decoding.ctc_decoder_predictions_tensor(scores, steps)
+        loss, prefix = (model.ctc_loss if hybrid else model.loss), "ctc_"
+        loss.reduction, loss._apply_reduction = "none", False
+    else:
+        heard = model.decoding.rnnt_decoder_predictions_tensor(encoded, steps)
+        loss, prefix = model.loss, ""
+        loss.reduction = None
+        loss._loss.blank = VOCAB  # NeMo's count of tokens has the durations in it
+    with patch("torch.Tensor.cuda", lambda tensor: tensor):  # which NeMo's TDT loss calls
+        losses = loss(log_probs=scores, targets=tokens, input_lengths=steps, target_lengths=lengths)
+    found = {"tokens": tokens, "token_lengths": lengths, f"{prefix}loss": losses}
+    found["ctc" if kind == "ctc" else "joint"] = scores if kind == "ctc" else scores[:, ::4]
+    for row, hypothesis in enumerate(heard):
+        print(kind, row, hypothesis.text)
+        assert hypothesis.text == said[row], "NeMo decides otherwise"
+        text = torch.tensor(list(hypothesis.text.encode()), dtype=torch.uint8)
+        found[f"{prefix}text_{row}"] = text
     return found
-
-
-def spread(layer: torch.nn.Linear, encoded: torch.Tensor, steps: torch.Tensor) -> None:
-    """Make the outputs of a layer differ from step to step, as those of a trained one do."""
-    rows = torch.cat([row[:, :length].mT for row, length in zip(encoded, steps, strict=True)])
-    values, directions = torch.linalg.eigh(torch.cov(rows.mT))
-    values = values.clamp(min=0.01 * float(values.max()))
-    whitening = directions @ torch.diag(values**-0.5) @ directions.mT
-    generator = torch.Generator().manual_seed(SEED + 2)
-    weight = torch.randn(len(layer.bias), len(whitening), generator=generator) @ whitening
-    layer.weight.copy_(weight.view_as(layer.weight))
-    layer.bias.copy_(-weight @ rows.mean(0))
-
-
-def centre(layer: torch.nn.Linear, scores: torch.Tensor) -> None:
-    """Give every token the same chance, and a spread of 3, whatever all steps have in common."""
-    tokens = scores.flatten(0, -2)[:, : VOCAB + 1]
-    scale = 3 / tokens.std(0)
-    layer.weight[: VOCAB + 1] *= scale[:, None]
-    layer.bias[: VOCAB + 1] = (layer.bias[: VOCAB + 1] - tokens.mean(0)) * scale
-
-
-def balance(bias: torch.Tensor, recognise: Callable[[], Hypotheses]) -> Hypotheses:
-    """Choose the blank's bias for which the share of blanks is as wanted; return the hypotheses."""
-    base, chosen, most = float(bias[VOCAB]), 0.0, 0
-    for step in range(-12, 25):
-        bias[VOCAB] = base + step / 2
-        tokens = [int(t) for one in recognise() for t in one.y_sequence if int(t) < VOCAB]
-        share, kinds = 80 / (80 + len(tokens)), len(set(tokens))
-        print(f"blank bias {step / 2}: {len(tokens)} tokens, {kinds} kinds")
-        if BLANKS[0] < share < BLANKS[1] and kinds > most:
-            chosen, most = step / 2, kinds
-    assert most, "no bias of the blank gives a useful text"
-    bias[VOCAB] = base + chosen
-    return recognise()
-
-
-def store(found: dict[str, torch.Tensor], name: str, best: Hypotheses) -> None:
-    """Keep texts as bytes."""
-    for row, hypothesis in enumerate(best):
-        print(name, row, hypothesis.text)
-        found[f"{name}_{row}"] = torch.tensor(list(hypothesis.text.encode()), dtype=torch.uint8)
 
 
 def compress(path: Path) -> None:

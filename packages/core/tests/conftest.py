@@ -1,7 +1,9 @@
 """What tests of whole runs share: a plugin with a model in miniature, and a corpus for it."""
 
 import json
+import os
 import random
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +45,28 @@ def sentences(count: int, seed: int) -> list[str]:
     """Return sentences of one to three words."""
     draw = random.Random(seed)
     return [" ".join(draw.choices(WORDS, k=draw.randint(1, 3))) for _ in range(count)]
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Return a function that mounts a file system in memory with the given options."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    if os.name != "posix" or os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    done: list[bool] = []
+
+    def mount(options: str) -> Path:
+        remount = "remount," if done else ""
+        words = ["mount", "-t", "tmpfs", "-o", f"{remount}{options}", "tmpfs", str(folder)]
+        if subprocess.run(words, capture_output=True, check=False).returncode:
+            pytest.skip("mounting is not allowed here")
+        done.append(True)
+        return folder
+
+    yield mount
+    if done:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,8 @@
 """What people get wrong before training: status 2, one line, nothing written or overwritten."""
 
 import json
-import os
 import pickle
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,28 +135,6 @@ def test_an_existing_output_folder_is_kept_unless_it_is_a_run_to_overwrite(
     assert json.loads((run / "run.json").read_text())["config"]["train"]["steps"] == 2
     (tmp_path / "new").mkdir()
     assert train("--train.steps 1 --output", tmp_path / "new") == 0
-
-
-@pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Return a function that mounts a file system in memory with the given options."""
-    folder = tmp_path / "mounted"
-    folder.mkdir()
-    if os.name != "posix" or os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    done: list[bool] = []
-
-    def mount(options: str) -> Path:
-        remount = "remount," if done else ""
-        words = ["mount", "-t", "tmpfs", "-o", f"{remount}{options}", "tmpfs", str(folder)]
-        if subprocess.run(words, capture_output=True, check=False).returncode:
-            pytest.skip("mounting is not allowed here")
-        done.append(True)
-        return folder
-
-    yield mount
-    if done:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_read_only_output_folder_is_one_line(

@@ -38,8 +38,7 @@ def run(argv: Sequence[str]) -> int:
     source, output = Path(options.source), Path(options.output)
     if not source.exists():
         raise UserError(f"no file or folder {source}; check the path")
-    if output.is_dir() or (output.exists() and not options.overwrite):
-        raise UserError(f"{output} exists; choose another --output or say --overwrite")
+    check_output(source, output, options.overwrite)
     owner, spec = find_format(source, options.format, plugins.registry)
     from asr_lab.checkpoints.foreign import import_model
 
@@ -48,6 +47,16 @@ def run(argv: Sequence[str]) -> int:
     print(f"file   {output}")
     print(f"next   asr-lab evaluate --checkpoint {output} --dataset NAME")
     return 0
+
+
+def check_output(source: Path, output: Path, overwrite: bool) -> None:
+    """Raise UserError if the checkpoint has no place at `output`."""
+    if output.is_dir():
+        raise UserError(f"{output} is a folder; choose a file for --output")
+    if output.exists() and output.samefile(source):
+        raise UserError(f"{output} is the source itself; choose another --output")
+    if output.exists() and not overwrite:
+        raise UserError(f"{output} exists; choose another --output or say --overwrite")
 
 
 def find_format(source: Path, name: str, registry: Registry) -> tuple[str, FormatSpec]:

@@ -140,6 +140,7 @@ def _heads(content: Mapping[str, object]) -> dict[str, object]:
         "predictor_layers": _integer(predictor, "pred_rnn_layers", 1),
         "joint_dim": _integer(network, "joint_hidden"),
         "joint_activation": network["activation"],
+        **_loss(content),
     }
     if durations:
         said = _section(content, "model_defaults").get("tdt_durations")
@@ -151,6 +152,16 @@ def _heads(content: Mapping[str, object]) -> dict[str, object]:
         found["head"] = f"{found['head']}+ctc"
         found["ctc_weight"] = float(cast(float, auxiliary.get("ctc_loss_weight", 0.5)))
     return found
+
+
+def _loss(content: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings of a transducer's loss, with which training goes on."""
+    section = _section(content, "loss")
+    found = _section(section, f"{section.get('loss_name')}_kwargs")
+    names = {"sigma": "sigma", "fast_emit": "fastemit_lambda"}
+    return {
+        ours: float(cast(float, found[theirs])) for ours, theirs in names.items() if theirs in found
+    }
 
 
 def shown(value: object) -> str:

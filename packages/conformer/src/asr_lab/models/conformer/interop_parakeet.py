@@ -236,7 +236,10 @@ def _check_writable(config: ConformerConfig, tokenizer: Tokenizer, blank_id: int
         and config.joint_dim != config.predictor_dim,
         "positions are rotary; train with --model.positions relative": config.positions
         != "relative",
-        "attention is local; train with --model.attention full": config.attention != "full",
+        f"attention is {config.attention}; train with --model.attention full": config.attention
+        != "full",
+        "causal-convolution is true; train without": config.causal_convolution,
+        "causal-subsampling is true; train without": config.causal_subsampling,
         "norm is layer; train with --model.norm batch": config.norm != "batch",
         f"features are {config.features}; train with --model.features nemo": config.features
         != "nemo",

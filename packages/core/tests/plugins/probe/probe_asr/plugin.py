@@ -1,4 +1,4 @@
-"""Registers the model, a tokenizer and a tracker; variables of the environment disturb a run.
+"""Registers a model, a tokenizer, formats, a tracker; variables of the environment disturb a run.
 
 PROBE_SIGNAL=SIGTERM:7 sends the process a signal once step 7 is logged. PROBE_EVENTS=FILE appends
 a line for each observing hook. PROBE_SGD=RATE trains with plain gradient descent.
@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr_lab.plugins import ModelSpec, Registry, TokenizerSpec, TrackerSpec, hookimpl
+from asr_lab.plugins import (
+    FormatSpec,
+    ModelSpec,
+    Registry,
+    TokenizerSpec,
+    TrackerSpec,
+    hookimpl,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +34,22 @@ RECIPE = {
     "data.time_masks": 0,
     "device": "cpu",
 }
+
+FORMATS = [
+    FormatSpec(
+        name=name,
+        summary=summary,
+        model="probe",
+        detect=f"probe_asr.formats:{detect}",
+        read=read and f"probe_asr.exchange:{read}",
+        write=write and f"probe_asr.exchange:{write}",
+    )
+    for name, summary, detect, read, write in (
+        ("probe", "JSON of all that a probe is", "is_probe", "read_probe", "write_probe"),
+        ("old", "the same under its older name", "is_old", "read_probe", ""),
+        ("names", "the names of the weights", "never", "", "write_names"),
+    )
+]
 
 
 @hookimpl
@@ -51,6 +74,8 @@ def asr_lab_register(registry: Registry) -> None:
             load=f"{letters}letters_from_bytes",
         )
     )
+    for spec in FORMATS:
+        registry.add(spec)
     target = "probe_asr.tracker:open_notebook"
     registry.add(TrackerSpec(name="notebook", summary="lines in notebook.txt", tracker=target))
 
