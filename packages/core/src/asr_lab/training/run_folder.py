@@ -28,6 +28,7 @@ from asr_lab.training.learner import Learner, StepResult
 from asr_lab.training.recording import environment_with_plugins, new_record
 from asr_lab.training.setup import Setup
 from asr_lab.training.signals import Interrupted
+from asr_lab.training.starting import SOURCE
 from asr_lab.training.state import TrainState
 from asr_lab.training.trackers import open_trackers
 from asr_lab.utils.errors import UserError, tell
@@ -73,6 +74,8 @@ class RunFolder:
         """Span the run: record its start, and how it ended where it did not finish."""
         try:
             if self.group.first:
+                if self.setup.start is not None and not self.resumed:
+                    write_portable(self.path / SOURCE, self.setup.start.portable)
                 self.record.write(self.path)
                 remove_leftovers(self.checkpoints)
                 self._open_trackers()
@@ -141,7 +144,8 @@ class RunFolder:
         self.record = self.record.restarted(state.step, tuple(changes))
         if self.group.first:
             self.record.write(self.path)
-            _forget_after(self.path / METRICS, state.step)
+            # Before the first checkpoint, all is done again, an evaluation of the start included.
+            _forget_after(self.path / METRICS, state.step or -1)
             kept = _forget_after(self.path / BAD, state.step)
             self.bad = {str(json.loads(line)["id"]) for line in kept}
 
