@@ -8,7 +8,13 @@ from pathlib import Path
 
 from asr_lab.audio.lengths import sped_up_length
 from asr_lab.audio.recipes import FeatureRecipe, recipe
-from asr_lab.data.checks import audio_problem, check_utterance, first_problem, usable
+from asr_lab.data.checks import (
+    audio_problem,
+    check_utterance,
+    first_problem,
+    shortest_audio,
+    usable,
+)
 from asr_lab.data.index import Index
 from asr_lab.data.loader import AudioDataset
 from asr_lab.data.names import ResolvedDataset, read_dataset, resolve
@@ -93,14 +99,23 @@ class Setup:
             parts.append(f"test {length(self.test.hours)}{' (unseen voices)' if unseen else ''}")
         return " · ".join(parts)
 
+    @property
+    def shortest(self) -> int:
+        """Fewest samples of audio from which the model has an encoder step."""
+        return shortest_audio(self.recipe.frames, self.config.model_config.steps)
+
     def dataset(self) -> AudioDataset:
         """Return what the loader reads the training data from."""
+        data = self.config.data_config
         return AudioDataset(
             self.index,
             self.tokenizer.encode,
             sample_rate=self.recipe.sample_rate,
             seed=self.config.seed,
-            cache_hours=self.config.data_config.cache_hours,
+            cache_hours=data.cache_hours,
+            shortest=math.ceil(
+                max(self.shortest * max(data.speeds), data.min_duration * self.recipe.sample_rate)
+            ),
         )
 
 
