@@ -3,20 +3,24 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from asr_lab.checkpoints import read_portable
+from asr_lab.checkpoints import read_portable, write_portable
 from asr_lab.checkpoints.directory import load, steps
 from asr_lab.cli import main
 from asr_lab.cli.run_options import parse_run
-from asr_lab.plugins import installed_plugins
+from asr_lab.evaluation.recogniser import load_checkpoint
+from asr_lab.plugins import ModelSpec, installed_plugins
 from asr_lab.reproducibility.hash import state_digest
 from asr_lab.reproducibility.record import RunRecord
 from asr_lab.testing.speech import write_corpus
-from asr_lab.training.starting import SOURCE
+from asr_lab.training import RunConfig, TrainConfig, Trainer
+from asr_lab.training.starting import SOURCE, read_start
+from asr_lab.utils.errors import UserError
 
 Train = Callable[..., int]
 Command = Callable[..., list[str]]
@@ -170,8 +174,6 @@ def test_what_does_not_fit_the_checkpoint_is_refused_in_one_line(
 def test_another_model_than_the_checkpoints_is_refused(
     tune: Train, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from asr_lab.plugins import ModelSpec
-
     registry = installed_plugins().registry
     registry.add(
         ModelSpec(name="other", summary="", model="no:Model", config="no:Config", presets=())
@@ -255,6 +257,49 @@ def test_a_new_tokenizer_of_the_same_size_is_another_vocabulary_all_the_same(
     assert "made anew" not in capsys.readouterr().out
 
 
+def test_a_vocabulary_of_pieces_is_taken_over_and_may_be_named(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    pieces = "--train.steps 1 --data.tokenizer bpe --data.vocab 266"
+    assert train(pieces, "--output", first) == 0
+    assert train("--train.steps 1 --from", first, "--output", again) == 0
+    old, new = (read_portable(run / "best.pt") for run in (first, again))
+    assert (new.tokenizer_kind, new.tokenizer) == ("bpe", old.tokenizer)
+    assert train("--from", first, pieces, "--dry-run") == 0
+    capsys.readouterr()
+    said = refused(capsys, train("--from", first, "--data.vocab 270 --dry-run"))
+    assert f"--data.vocab 270: the vocabulary of {first} is 266 tokens of kind bpe; " in said
+    assert train("--from", first, "--data.vocab 265 --new-tokenizer --dry-run") == 0
+    assert "made anew for the vocabulary: head" in capsys.readouterr().out
+
+
+def test_from_python_the_tokenizer_is_taken_over_as_well(
+    train: Train, corpus: Path, tmp_path: Path
+) -> None:
+    first, data = tmp_path / "first", f"manifest:{corpus / 'test' / 'manifest.jsonl'}"
+    assert train("--train.steps 1 --data.tokenizer letters --output", first) == 0
+    config = RunConfig(
+        model="probe/probe",
+        preset="mine",
+        model_config=load_checkpoint(first).model.config,
+        train=TrainConfig(steps=1),
+        data=(data,),
+        dev_data=data,
+        device="cpu",
+        output=str(tmp_path / "again"),
+        from_=str(first / "best.pt"),
+    )
+    found = Trainer(config).fit()
+    assert read_portable(found.best).tokenizer_kind == "letters"
+    with pytest.raises(UserError, match="is of model probe/probe, not core/probe"):
+        read_start(replace(config, model="core/probe"), spec(), installed_plugins())
+
+
+def spec() -> ModelSpec:
+    return installed_plugins().registry.find(ModelSpec, "probe")[1]
+
+
 # Records and going on
 
 
@@ -287,6 +332,18 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit_without_its_source(
     assert (cut / "metrics.jsonl").read_text().count('"dev/word_error_rate"') == 2
 
 
+def test_a_run_with_a_vocabulary_of_its_own_goes_on_bit_for_bit(
+    tune: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = f"{RANDOM} --new-tokenizer --data.tokenizer letters --output"
+    assert tune(flags, tmp_path / "whole") == 0
+    monkeypatch.setenv("PROBE_SIGNAL", "SIGTERM:1")
+    assert tune(flags, tmp_path / "cut") == 130
+    monkeypatch.delenv("PROBE_SIGNAL")
+    assert main(["resume", str(tmp_path / "cut")]) == 0
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
@@ -304,10 +361,6 @@ def test_going_on_with_other_weights_or_another_seed_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from dataclasses import replace
-
-    from asr_lab.checkpoints import write_portable
-
     cut = tmp_path / "cut"
     monkeypatch.setenv("PROBE_SIGNAL", "SIGTERM:2")
     assert tune("--output", cut) == 130

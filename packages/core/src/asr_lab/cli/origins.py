@@ -9,6 +9,7 @@ from asr_lab.plugins.loading import installed_plugins
 from asr_lab.plugins.registry import Registry
 from asr_lab.plugins.specs import ModelSpec
 from asr_lab.training.config import FINE_TUNING
+from asr_lab.utils.errors import tell
 
 PRESET = "finetuned"
 """What stands in place of a preset where none is named."""
@@ -59,11 +60,13 @@ class Origin:
 
 def read_origin(path: str) -> Origin:
     """Look at what `--from` names. Raises UserError for what cannot be used."""
-    from asr_lab.checkpoints.building import config_of
+    from asr_lab.checkpoints.building import config_of, version_note
     from asr_lab.checkpoints.sources import read_source
 
     plugins = installed_plugins()
     portable = read_source(Path(path), plugins)
     config = config_of(portable, plugins)
+    if note := version_note(portable, plugins):
+        tell(note)
     kind = portable.tokenizer_kind
     return Origin(path=path, model=portable.model, config=config, tokenizer=kind)
