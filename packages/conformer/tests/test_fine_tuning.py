@@ -74,14 +74,14 @@ def test_an_archive_of_nemo_is_tuned_with_the_statistics_it_has(
     name: str, data: str, tmp_path: Path
 ) -> None:
     source = FIXTURES / f"{name}.nemo"
-    assert train(data, "--from", source, "--train.lr 1e-2 --output", tmp_path) == 0
+    assert train(data, "--from", source, "--train.lr 1e-3 --output", tmp_path) == 0
     model, tokenizer = read_nemo(source)
     before, after = model.state_dict(), last(tmp_path)
     moved = changed(before, after)
     assert not [weight for weight in moved if weight.endswith(STATISTICS)]
     assert len(moved) > len(before) / 2
     assert after.tokenizer == tokenizer.to_bytes() and after.config["freeze_statistics"]
-    assert all(0 < loss < 1e3 for loss in losses(tmp_path))
+    assert losses(tmp_path)[-1] < losses(tmp_path)[0]
 
 
 def test_statistics_may_be_set_free(data: str, tmp_path: Path) -> None:
@@ -153,7 +153,10 @@ def test_an_archive_that_cannot_be_used_is_refused_in_one_line(
         flags, reason = "--model.layers 7", f"the weights of {path} have other settings: layers is "
     elif kind == "preset":
         flags, reason = "--config large", f"--config large is not {path}: mels is 16 there, 80 here"
-    assert train(data, "--from", path, flags, "--output", run) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"asr-lab: {reason}") and told.count("\n") == 1, told
+    words = ["import", str(path), "--output", str(run)]
+    for command in ("train", "import") if not flags else ("train",):
+        tuned = command == "train"
+        status = train(data, "--from", path, flags, "--output", run) if tuned else main(words)
+        told = capsys.readouterr().err
+        assert status == 2 and told.startswith(f"asr-lab: {reason}") and told.count("\n") == 1
     assert not run.exists() and not (tmp_path.parent.parent / "evil").exists()
