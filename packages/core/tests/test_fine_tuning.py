@@ -122,24 +122,20 @@ def test_a_step_that_makes_the_model_worse_is_not_kept(
     assert state_digest(new.tensors) == state_digest(old.tensors)
 
 
-@pytest.mark.parametrize("kind", ["folder", "best.pt", "step"])
-def test_a_run_its_model_and_its_checkpoint_may_be_named(
-    kind: str, train: Train, tmp_path: Path
-) -> None:
+def test_a_run_its_model_and_its_checkpoint_may_be_named(train: Train, tmp_path: Path) -> None:
     first = tmp_path / "first"
     assert train("--train.ema 0.5 --output", first) == 0
     (_, last) = steps(first / "checkpoints")[-1]
-    start = {"folder": first, "best.pt": first / "best.pt", "step": last}[kind]
-    assert train("--from", start, "--output", tmp_path / "run") == 0
-    facts = RunRecord.read(tmp_path / "run").source
-    assert (facts["path"], facts["run_id"], facts["weights"]) == (str(start), "first", "averaged")
-    # The dev set is evaluated at the last step alone, so that all three hold its average.
-    assert state_digest(read_portable(tmp_path / "run" / SOURCE).tensors) == facts["digest"]
-    assert facts["digest"] == state_digest(read_portable(first / "best.pt").tensors)
-    average = load(last).tensors["average"]
-    assert all(
-        torch.equal(read_portable(first / "best.pt").tensors[n], average[n]) for n in average
-    )
+    for start in (first, first / "best.pt", last):
+        run = tmp_path / f"from-{start.name}"
+        assert train("--from", start, "--train.steps 1 --output", run) == 0
+        facts, written = RunRecord.read(run).source, read_portable(run / SOURCE).tensors
+        assert (facts["path"], facts["run_id"]) == (str(start), "first")
+        # The dev set is evaluated at the last step alone, so that all three hold its average.
+        assert facts["weights"] == "averaged"
+        assert facts["digest"] == state_digest(written)
+        average = load(last).tensors["average"]
+        assert all(torch.equal(written[name], tensor) for name, tensor in average.items())
 
 
 # What does not fit
@@ -294,6 +290,16 @@ def test_from_python_the_tokenizer_is_taken_over_as_well(
     assert read_portable(found.best).tokenizer_kind == "letters"
     with pytest.raises(UserError, match="is of model probe/probe, not core/probe"):
         read_start(replace(config, model="core/probe"), spec(), installed_plugins())
+
+
+def test_weights_that_the_model_has_are_not_kept_a_second_time(source: Path, probe: Path) -> None:
+    argv = ["--from", str(source), "--device", "cpu"]
+    config, _ = parse_run(argv, installed_plugins().registry)
+    start = read_start(config, spec(), installed_plugins())
+    assert start is not None and start.portable.tensors
+    start.forget_weights()
+    assert start.portable.tensors == {}
+    assert start.digest == state_digest(read_portable(source / "best.pt").tensors)
 
 
 def spec() -> ModelSpec:

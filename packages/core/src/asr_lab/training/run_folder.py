@@ -73,9 +73,8 @@ class RunFolder:
     def recorded(self) -> Iterator[None]:
         """Span the run: record its start, and how it ended where it did not finish."""
         try:
+            self._keep_source()
             if self.group.first:
-                if self.setup.start is not None and not self.resumed:
-                    write_portable(self.path / SOURCE, self.setup.start.portable)
                 self.record.write(self.path)
                 remove_leftovers(self.checkpoints)
                 self._open_trackers()
@@ -90,6 +89,13 @@ class RunFolder:
         finally:
             for tracker in self.trackers:
                 tracker.finish()
+
+    def _keep_source(self) -> None:
+        """Copy what the run starts from, as what was typed may soon be another model."""
+        if (start := self.setup.start) is not None:
+            if self.group.first and not self.resumed:
+                write_portable(self.path / SOURCE, start.portable)
+            start.forget_weights()
 
     def _open_trackers(self) -> None:
         self.trackers = open_trackers(

@@ -24,7 +24,7 @@ NAMED = 4
 """Weights that are named one by one; of more, the number is told."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class Start:
     """A model that was trained before, with what belongs to it."""
 
@@ -56,6 +56,11 @@ class Start:
     def load_into(self, model: nn.Module) -> None:
         """Copy the weights into a freshly built model, but for those that are made anew."""
         load_weights(model, self.portable, self.anew)
+
+    def forget_weights(self) -> None:
+        """Free their memory, once the model has them; the digest stays."""
+        assert self.digest
+        self.portable = replace(self.portable, tensors={})
 
     def for_tokenizer(self, tokenizer: Tokenizer, spec: ModelSpec) -> "Start":
         """Return what remains of it with a tokenizer that may be another than its own."""
