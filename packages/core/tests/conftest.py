@@ -24,6 +24,8 @@ HEARD_WORDS = "ace bad bed cab dab fed face fade bead dace".split()
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
+FINE_TUNING = "--train.steps 4 --train.eval-every 4 --train.log-every 1 --device cpu"
+
 Command = Callable[..., list[str]]
 Train = Callable[..., int]
 Transcribe = Callable[..., int]
@@ -132,3 +134,26 @@ def transcribe(checkpoint: Path, probe: Path) -> Transcribe:
         return main(["transcribe", *map(str, files), *base, *flags.split()])
 
     return command
+
+
+@pytest.fixture
+def source(checkpoint: Path, probe: Path) -> Path:
+    """Return the folder of a run whose model makes no mistakes."""
+    return checkpoint.parent
+
+
+@pytest.fixture
+def tune(source: Path, tmp_path: Path) -> Train:
+    """Return a function that goes on from that model on its own data, and gives the status."""
+
+    def run(*flags: object, start: object = source) -> int:
+        data = source.parent
+        words = [word for flag in flags for word in str(flag).split()]
+        for flag in ("--data", "--dev-data", "--eval-data"):
+            if flag not in words:
+                words += [flag, f"manifest:{data / flag.strip('-')}/manifest.jsonl"]
+        if "--output" not in words and "--dry-run" not in words:
+            words += ["--output", str(tmp_path / "run")]
+        return main(["train", "--from", str(start), *FINE_TUNING.split(), *words])
+
+    return run

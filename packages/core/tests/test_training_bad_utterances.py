@@ -41,6 +41,12 @@ def spoil(kind: str, audio: Path) -> None:
         audio.write_bytes(audio.read_bytes()[:2000])
     elif kind == "not audio":
         audio.write_text("These are words.\n" * 100)
+    elif kind == "1 ms long":
+        soundfile.write(audio, samples[: rate // 1000], rate)
+    elif kind == "NaN":
+        spoilt = samples / 32768
+        spoilt[len(spoilt) // 2] = np.nan
+        soundfile.write(audio, spoilt, rate, subtype="FLOAT")
     else:
         long_file(audio)
 
@@ -52,7 +58,10 @@ REASONS = {
     "truncated": "is cut off",
     "not audio": "is not audio in a known format",
     "3 hours long": "10800.0 s",
+    "NaN": "has samples that are NaN or infinite",
 }
+SHOWN_LATE = ("NaN",)
+"""What no header shows."""
 
 
 @pytest.fixture
@@ -101,7 +110,7 @@ def test_bad_audio_ends_training_with_the_name_of_the_utterance(
     assert f"utterance '{NAME}': " in told and REASONS[kind].split(" s")[0] in told
     assert "mend it or say --on-bad-utterance skip" in told
     # Only what shows at the moment the file is decoded can come after the start.
-    assert run.exists() == (stated and not hours)
+    assert run.exists() == ((stated or kind in SHOWN_LATE) and not hours)
 
 
 @pytest.mark.parametrize("kind", REASONS)
@@ -120,10 +129,48 @@ def test_bad_audio_can_be_left_out_and_is_counted(
     assert train(SHORT, data, "--on-bad-utterance skip --output", run) == 0
     told = capsys.readouterr().out
     assert f"note   1 bad utterance left out; see {run}/bad-utterances.jsonl" in told
-    assert (f"1 bad utterance left out of training: {NAME}: " in told) == (not stated)
+    at_once = not stated and kind not in SHOWN_LATE
+    assert (f"1 bad utterance left out of training: {NAME}: " in told) == at_once
     (line,) = bad_lines(run)
     assert line["id"] == NAME and REASONS[kind].split(" s")[0] in str(line["problem"])
-    assert json.loads((run / "run.json").read_text())["results"]["state"]["bad_utterances"] == 1
+    state = json.loads((run / "run.json").read_text())["results"]["state"]
+    assert (state["bad_utterances"], state["skipped_total"]) == (1, 0)  # no step was spoilt
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_millisecond_of_audio_follows_the_policy(
+    stated: bool,
+    train: Train,
+    spoilt: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = f"--data {spoilt('train', '1 ms long', stated=stated)}"
+    told = one_line(capsys, train(SHORT, data, "--output", tmp_path / "run"))
+    assert f"utterance '{NAME}': " in told
+    assert ("lasts 1 ms, which is too short" if stated else "0.001 s is shorter than") in told
+    assert train(SHORT, data, "--on-bad-utterance skip --output", tmp_path / "run") == 0
+    assert [line["id"] for line in bad_lines(tmp_path / "run")] == [NAME]
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_millisecond_without_a_step_of_the_model_follows_the_policy_in_evaluations(
+    stated: bool,
+    train: Train,
+    spoilt: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = "--train.steps 1 --model.features kaldi --output"  # 5 ms make a frame of kaldi's
+    test = spoilt("test", "1 ms long", stated=stated)
+    told = one_line(capsys, train(flags, tmp_path / "run", f"--eval-data {test}"))
+    assert f"utterance '{NAME}': audio file" in told and "the model needs 5 ms or more" in told
+    assert train(flags, tmp_path / "run", f"--eval-data {test} --on-bad-utterance skip") == 0
+    assert "(4 utterances, 1 skipped, " in capsys.readouterr().out
+    words = f"evaluate --checkpoint {tmp_path}/run --dataset {test} --workers 0 --device cpu"
+    assert "the model needs 5 ms or more" in one_line(capsys, main(words.split()))
+    assert main([*words.split(), "--on-bad-utterance", "skip"]) == 0
+    assert "(4 utterances, 1 skipped, " in capsys.readouterr().out
 
 
 def test_the_cache_does_not_change_what_a_run_with_bad_audio_learns(

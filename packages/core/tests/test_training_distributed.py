@@ -13,6 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from asr_lab.checkpoints import read_portable
 from asr_lab.checkpoints.directory import steps
 from asr_lab.training.distributed import Group
 
@@ -77,6 +78,7 @@ def test_two_processes_train_as_one_stop_together_and_fail_together(
             "taken": command(SPLIT, "--output", tmp_path / "one"),
             "odd": command("--train.accumulate 3 --output", tmp_path / "odd"),
             "bad": command(SPLIT, spoilt, "--output", tmp_path / "bad-run"),
+            "tuned": command(SPLIT, "--from", tmp_path / "one", "--output", tmp_path / "tuned"),
         },
         tmp_path,
     )
@@ -87,6 +89,7 @@ def test_two_processes_train_as_one_stop_together_and_fail_together(
         "taken": [2, 2],
         "odd": [2, 2],
         "bad": [2, 2],
+        "tuned": [0, 0],
     }
 
     # Both processes have the same bits, and one process has nearly the same numbers.
@@ -96,6 +99,12 @@ def test_two_processes_train_as_one_stop_together_and_fail_together(
     assert one.keys() == two.keys()
     for name in one.keys() - {"level"}:  # a running statistic is that of the first process
         assert (one[name] - two[name]).abs().max() < TOLERANCE, name
+
+    # Both go on from the same weights, of which one of them keeps a copy.
+    first, second = (one["digests"] for one in found["tuned"])
+    source = read_portable(tmp_path / "tuned" / "source.pt").tensors
+    assert first == second
+    assert all(torch.equal(source[name], tensor) for name, tensor in one.items())
 
     # What the run leaves behind is that of one process, and the evaluation is complete.
     files = [sorted(p.name for p in (tmp_path / name).rglob("*")) for name in ("one", "two")]
@@ -113,7 +122,7 @@ def test_two_processes_train_as_one_stop_together_and_fail_together(
     assert [step for step, _ in steps(tmp_path / "stopped" / "checkpoints")] == [4]
     told = (tmp_path / "out.txt").read_text()
     assert told.count("step 4 is safe. Go on with: asr-lab resume") == 1
-    assert told.count("2 processes") == 3
+    assert told.count("2 processes") == 4
     assert json.loads((tmp_path / "stopped" / "run.json").read_text())["status"] == "interrupted"
 
     # Mistakes reach both: neither waits for the other.

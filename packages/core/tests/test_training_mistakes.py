@@ -11,6 +11,7 @@ import torch
 
 from asr_lab.checkpoints import read_portable, write_portable
 from asr_lab.cli import main
+from asr_lab.tokenizers import CharacterTokenizer
 
 Command = Callable[..., list[str]]
 Train = Callable[..., int]
@@ -213,6 +214,9 @@ def spoil(kind: str, path: Path) -> None:
         write_portable(path, replace(portable, model="probe/whale"))
     elif kind == "of another size":
         write_portable(path, replace(portable, config={**portable.config, "dim": 7}))
+    elif kind == "of another vocabulary":
+        letters = CharacterTokenizer("abc")
+        write_portable(path, replace(portable, tokenizer=letters.to_bytes()))
     elif kind == "of a newer format":
         torch.save({**torch.load(path, weights_only=True), "format_version": 9}, path)
     elif kind == "code":
@@ -232,6 +236,10 @@ def spoil(kind: str, path: Path) -> None:
         ("changed", "is truncated or damaged: Bad CRC"),
         ("of another model", "the checkpoint's model 'probe/whale' is not installed; install"),
         ("of another size", "this is a checkpoint of another model than probe/probe"),
+        (
+            "of another vocabulary",
+            "the checkpoint's tokenizer has 3 tokens, but its model scores 7",
+        ),
         ("of a newer format", "is format 9; this version reads up to 1; upgrade asr-lab-core"),
         ("code", "asks for __builtin__.getattr, which may run code, and was refused"),
         ("a bare pickle", "best.pt"),
@@ -244,11 +252,15 @@ def test_a_checkpoint_that_cannot_be_used_is_one_line(
     reason: str,
     checkpoint: Path,
     corpus: Path,
+    command: Command,
     elsewhere: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     spoil(kind, checkpoint)
     before = contents(checkpoint.parent)
+    audio = str(corpus / "test" / "utterance-0000.wav")
     assert reason in refused(capsys, evaluate(checkpoint, corpus))
+    assert reason in refused(capsys, main(["transcribe", audio, "--checkpoint", str(checkpoint)]))
+    assert reason in refused(capsys, main(command("--from", checkpoint)))
     assert contents(checkpoint.parent) == before
     assert contents(elsewhere) == {}  # nothing exploded

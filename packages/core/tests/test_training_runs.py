@@ -117,7 +117,8 @@ def test_the_record_holds_everything_that_decides_a_run(
     assert stored.model_config.vocab == 7  # set from the tokenizer
     digests, execution = found["digests"], found["execution"]
     assert isinstance(digests, dict) and isinstance(execution, dict)
-    assert set(digests) == {"index", "dev", "test", "tokenizer", "config", "plan"}
+    assert set(digests) == {"index", "dev", "test", "tokenizer", "config", "plan", "seed"}
+    assert found["source"] == {}
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests.values())
     assert execution.pop("seconds_to_first_step") > 0
     assert execution == {"device": "cpu", "precision": "fp32", "mode": "eager", "processes": 1}

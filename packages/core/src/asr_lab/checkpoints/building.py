@@ -1,6 +1,6 @@
 """From a portable checkpoint to a model that runs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 
@@ -23,17 +23,41 @@ def build_model(
     `plugins` are the installed ones unless given. Raises UnknownNameError if nothing installed has
     the model, and MismatchedCheckpointError if the weights do not fit it.
     """
-    spec = find_model(portable, plugins or installed_plugins())
-    config_class, model_class = load_target(spec.config), load_target(spec.model)
-    assert isinstance(config_class, type) and issubclass(config_class, ModelConfig)
+    plugins = plugins or installed_plugins()
+    model_class = load_target(find_model(portable, plugins).model)
     assert isinstance(model_class, type) and issubclass(model_class, ASRModel)
+    config = config_of(portable, plugins)
     try:
-        config = config_class.from_dict(portable.config)
         model: ASRModel[ModelConfig] = model_class(config)
     except (ValueError, TypeError) as error:
         raise _other_model(portable, str(error)) from error
     load_weights(model, portable)
-    return model.to(device).eval(), load_tokenizer(portable.tokenizer_kind, portable.tokenizer)
+    return model.to(device).eval(), tokenizer_of(portable, config)
+
+
+def config_of(portable: PortableModel, plugins: Plugins) -> ModelConfig:
+    """Return the configuration of a checkpoint's model; raises as `build_model` does."""
+    config_class = load_target(find_model(portable, plugins).config)
+    assert isinstance(config_class, type) and issubclass(config_class, ModelConfig)
+    try:
+        return config_class.from_dict(portable.config)
+    except (ValueError, TypeError) as error:
+        raise _other_model(portable, str(error)) from error
+
+
+def tokenizer_of(portable: PortableModel, config: ModelConfig) -> Tokenizer:
+    """Return a checkpoint's tokenizer.
+
+    Raises UserError for a damaged one, and MismatchedCheckpointError if the model scores another
+    number of tokens.
+    """
+    tokenizer = load_tokenizer(portable.tokenizer_kind, portable.tokenizer)
+    if tokenizer.size != config.vocab:
+        raise MismatchedCheckpointError(
+            f"the checkpoint's tokenizer has {tokenizer.size} tokens, but its model scores "
+            f"{config.vocab} and a blank; use the tokenizer that belongs to the weights"
+        )
+    return tokenizer
 
 
 def find_model(portable: PortableModel, plugins: Plugins) -> ModelSpec:
@@ -67,14 +91,19 @@ def _plugin(portable: PortableModel) -> str:
     return portable.model.partition("/")[0]
 
 
-def load_weights(model: torch.nn.Module, portable: PortableModel) -> None:
+def load_weights(
+    model: torch.nn.Module, portable: PortableModel, but: Collection[str] = ()
+) -> None:
     """Copy a checkpoint's tensors into a model that has the same, by name and shape.
 
-    Raises MismatchedCheckpointError; the model is as it was then.
+    Those named in `but` are left as the model has them. Raises MismatchedCheckpointError; the model
+    is as it was then.
     """
-    if problem := _difference(model.state_dict(), portable.tensors):
+    own = model.state_dict()
+    found = {name: tensor for name, tensor in portable.tensors.items() if name not in but}
+    if problem := _difference({k: v for k, v in own.items() if k not in but}, found):
         raise _other_model(portable, problem)
-    model.load_state_dict(dict(portable.tensors))
+    model.load_state_dict({**own, **found})
 
 
 def _difference(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:

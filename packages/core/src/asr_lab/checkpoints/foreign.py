@@ -23,9 +23,18 @@ def import_model(
 
     Raises UserError for files that cannot be used, and CannotWriteError.
     """
+    portable = read_foreign(source, owner, spec, language, plugins)
+    write_portable(output, portable)
+    return portable
+
+
+def read_foreign(
+    source: Path, owner: str, spec: FormatSpec, language: str, plugins: Plugins
+) -> PortableModel:
+    """Read a model of another system. Raises UserError for files that cannot be used."""
     model, tokenizer = cast(Read, load_target(spec.read))(source)
     distribution, version = plugins.distribution_of(owner)
-    portable = PortableModel(
+    return PortableModel(
         model=f"{owner}/{spec.model}",
         distribution=distribution,
         distribution_version=version,
@@ -36,8 +45,6 @@ def import_model(
         features=model.config.features,
         language=language,
     )
-    write_portable(output, portable)
-    return portable
 
 
 def export_model(

@@ -138,8 +138,8 @@ def raise_problems(problems: Sequence[str]) -> None:
 
 
 def flag_name(prefix: str, field_name: str) -> str:
-    """Return the name of the flag for a field."""
-    return f"{prefix}{field_name}".replace("_", "-")
+    """Return the name of the flag for a field; `from_` is called so because Python has a `from`."""
+    return f"{prefix}{field_name}".rstrip("_").replace("_", "-")
 
 
 def flags_of(default: object, prefix: str = "", skip: frozenset[str] = frozenset()) -> list[Flag]:

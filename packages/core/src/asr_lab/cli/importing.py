@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from asr_lab.checkpoints.formats import find_format
 from asr_lab.cli.options import parse_options
 from asr_lab.plugins.loading import installed_plugins
-from asr_lab.plugins.registry import Registry
-from asr_lab.plugins.specs import FormatSpec, load_target
 from asr_lab.utils.errors import UserError
 
 SUMMARY = "Make a checkpoint, as training does, of a model that another system trained."
@@ -57,29 +56,3 @@ def check_output(source: Path, output: Path, overwrite: bool) -> None:
         raise UserError(f"{output} is the source itself; choose another --output")
     if output.exists() and not overwrite:
         raise UserError(f"{output} exists; choose another --output or say --overwrite")
-
-
-def find_format(source: Path, name: str, registry: Registry) -> tuple[str, FormatSpec]:
-    """Return the plugin and specification of the format that is named, or that `source` has.
-
-    Raises UserError if there is none, or more than one.
-    """
-    readable = [(owner, spec) for owner, spec in registry.all(FormatSpec) if spec.read]
-    names = ", ".join(spec.name for _, spec in readable) or "none is installed"
-    if name:
-        owner, spec = registry.find(FormatSpec, name)
-        if not spec.read:
-            raise UserError(f"format {name!r} can only be written; choose from {names}")
-        return owner, spec
-    found = [pair for pair in readable if detects(pair[1], source)]
-    if len(found) != 1:
-        what = "of no known format" if not found else "of more than one format"
-        raise UserError(f"{source} is {what}; say --format ({names})")
-    return found[0]
-
-
-def detects(spec: FormatSpec, source: Path) -> bool:
-    """Return True if a format recognises its files."""
-    detect = load_target(spec.detect)
-    assert callable(detect)
-    return bool(detect(source))

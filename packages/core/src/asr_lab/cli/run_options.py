@@ -5,7 +5,7 @@ line. All problems of all of them are reported together.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr_lab.cli.arguments import Scanner, peek
@@ -13,6 +13,7 @@ from asr_lab.cli.checks import check_names
 from asr_lab.cli.config_files import Flat, assignments, flatten, looks_like_file, read_config_file
 from asr_lab.cli.flags import Assignment, Flag, Parsed, flags_of
 from asr_lab.cli.help import FlagGroup
+from asr_lab.cli.origins import PRESET, Origin, read_origin
 from asr_lab.models.base.config import ModelConfig
 from asr_lab.plugins.registry import Registry
 from asr_lab.plugins.specs import ModelSpec, load_target
@@ -32,9 +33,10 @@ class TrainOptions:
     """What `train` takes besides the settings of the run."""
 
     model: str
-    """Model, as `asr-lab models` lists it."""
+    """Model, as `asr-lab models` lists it; `--from` knows it."""
     config: str = ""
-    """Preset of the model, or a .yaml, .json or .toml file; empty for the model's first preset."""
+    """Preset of the model, or a .yaml, .json or .toml file; empty for the model's first preset, or
+    for the settings of the model that `--from` names."""
     dry_run: bool = False
     """Check everything and print the plan; write nothing."""
     json: bool = False
@@ -49,11 +51,20 @@ class Choice:
     """Qualified name; empty if there is none of that name."""
     preset: str = ""
     config: ModelConfig | None = None
-    """The preset's configuration."""
+    """The preset's configuration, or that of the model that `--from` names."""
+    origin: Origin | None = None
+    """What `--from` names."""
+    named: ModelConfig | None = None
+    """The preset's configuration where a preset was named beside `--from`."""
     recipe: Flat = field(default_factory=dict)
     """Training settings of the preset."""
     file: Flat = field(default_factory=dict)
     file_name: str = ""
+
+    @property
+    def origin_of_config(self) -> str:
+        """Where the configuration comes from, in words."""
+        return f"as in {self.origin.path}" if self.origin else f"preset {self.preset}"
 
 
 def choose(argv: Sequence[str], registry: Registry) -> tuple[Choice, list[str]]:
@@ -71,6 +82,9 @@ def choose(argv: Sequence[str], registry: Registry) -> tuple[Choice, list[str]]:
     name = peek(argv, "model") or (names[0] if len(names) == 1 else "")
     file_name = said if said != preset else ""
     choice = Choice(file=file, file_name=file_name)
+    origins = file.get("from", ())
+    if path := peek(argv, "from") or (origins[0] if len(origins) == 1 else ""):
+        return _started(choice, path, name, preset, registry, problems), problems
     if not name:
         models = [spec.name for _, spec in registry.all(ModelSpec)]
         problems.append(f"--model is missing{suggestion('', models)}")
@@ -81,6 +95,31 @@ def choose(argv: Sequence[str], registry: Registry) -> tuple[Choice, list[str]]:
         return _chosen(choice, owner, spec, preset), problems
     except UserError as error:
         return choice, [*problems, str(error)]
+
+
+def _started(
+    choice: Choice, path: str, name: str, preset: str, registry: Registry, problems: list[str]
+) -> Choice:
+    """Return the choice that a checkpoint makes, with which a model and a preset must agree."""
+    try:
+        origin = read_origin(path)
+        _, spec = registry.find(ModelSpec, origin.model)
+        if problem := origin.problem_with_model(name, registry) if name else "":
+            raise UserError(problem)
+        named = preset_config(spec, preset) if preset else None
+    except UserError as error:
+        problems.append(str(error))
+        return choice
+    recipe = flatten(spec.recipes.get(preset, {}), f"{RECIPE} {spec.name} {preset}")
+    return replace(
+        choice,
+        model=origin.model,
+        preset=preset or PRESET,
+        config=origin.config,
+        origin=origin,
+        named=named,
+        recipe=origin.recipe(recipe, f"{RECIPE} fine-tuning"),
+    )
 
 
 def _chosen(choice: Choice, owner: str, spec: ModelSpec, preset: str) -> Choice:
@@ -120,7 +159,7 @@ def flag_groups(choice: Choice) -> list[FlagGroup]:
     run = flags_of(RunConfig, skip=NO_FLAG)
     groups = [FlagGroup(title="run", flags=[*flags_of(TrainOptions), *run])]
     if choice.config is not None:
-        title = f"model: {type(choice.config).__name__}, preset {choice.preset}"
+        title = f"model: {type(choice.config).__name__}, {choice.origin_of_config}"
         flags = flags_of(choice.config, "model.", SET_BY_TRAINING)
         groups.append(FlagGroup(title=title, flags=flags))
     groups.append(FlagGroup(title="training", flags=flags_of(TrainConfig, "train.")))
@@ -162,6 +201,8 @@ def parse_run(argv: Sequence[str], registry: Registry) -> tuple[RunConfig, Train
     train = parsed.build(TrainConfig, "train.")
     data = parsed.build(DataConfig, "data.")
     model = parsed.change(choice.config, "model.") if choice.config is not None else None
+    if model is not None:
+        _check_preset(parsed, choice, model, registry)
     check_names(parsed, registry)
     parsed.check()
     assert options is not None
@@ -171,6 +212,16 @@ def parse_run(argv: Sequence[str], registry: Registry) -> tuple[RunConfig, Train
     parsed.check()
     assert config is not None
     return config, options
+
+
+def _check_preset(parsed: Parsed, choice: Choice, model: ModelConfig, registry: Registry) -> None:
+    """Add a problem if a preset was named that is another model than what `--from` names."""
+    if choice.origin is None or choice.named is None:
+        return
+    named = parsed.change(choice.named, "model.")
+    if named is not None:
+        problem = choice.origin.problem_with_preset(choice.preset, named, model, registry)
+        parsed.problems += [problem] if problem else []
 
 
 def changes(found: Sequence[Assignment], parsed: Parsed) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """What makes an utterance unusable for a model, as far as index and header show; torch-free."""
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count, pairwise
 
 from asr_lab.data.utterance import Utterance
 from asr_lab.utils.errors import UserError
@@ -73,6 +73,22 @@ def usable(
     if problems and (policy == "fail" or len(problems) == len(utterances)):
         raise UserError(first_problem(problems))
     return [utterance for utterance in utterances if utterance.id not in problems], problems
+
+
+def shortest_audio(frames: Callable[[int], int], steps: Callable[[int], int]) -> int:
+    """Return the fewest samples from which a model has an encoder step.
+
+    `frames` counts the feature frames of samples, and `steps` the encoder steps of frames.
+    """
+    return next(samples for samples in count(1) if steps(frames(samples)) >= 1)
+
+
+def too_short(samples: int, shortest: int, sample_rate: int) -> str:
+    """Return what is said of audio with less than `shortest` samples; empty if it has as many."""
+    if samples >= shortest:
+        return ""
+    lasts, needed = (1000 * length / sample_rate for length in (samples, shortest))
+    return f"lasts {lasts:.3g} ms, which is too short; the model needs {needed:g} ms or more"
 
 
 def first_problem(problems: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ from asr_lab.audio.errors import AudioError
 from asr_lab.audio.files import audio_duration, read_audio
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.cache import SLACK, AudioCache
-from asr_lab.data.checks import bad_utterance
+from asr_lab.data.checks import bad_utterance, too_short
 from asr_lab.data.index import Index
 from asr_lab.data.plan import MicroBatch
 from asr_lab.data.utterance import AudioSource, Utterance
@@ -49,12 +49,14 @@ class AudioDataset(Dataset[AudioBatch]):
         sample_rate: int,
         seed: int = 0,
         cache_hours: float = 0.0,
+        shortest: int = 1,
     ) -> None:
-        """Prepare to read the utterances of `index` at `sample_rate`."""
+        """Prepare to read the utterances of `index`, of `shortest` samples or more."""
         self.index = index
         self.encode = encode
         self.sample_rate = sample_rate
         self.seed = seed
+        self.shortest = shortest
         fits = self.hours <= cache_hours
         self.cache = AudioCache(index.durations, sample_rate) if fits else None
 
@@ -120,6 +122,8 @@ class AudioDataset(Dataset[AudioBatch]):
                 self._check_length(position, audio_duration(source.path))
             samples = read_audio(source, self.sample_rate)
             self._check_length(position, len(samples) / self.sample_rate)
+            if problem := too_short(len(samples), self.shortest, self.sample_rate):
+                raise AudioError(f"audio file {source.path}: {problem}")
         except AudioError as error:
             return self._silence(position), str(error)
         if self.cache is not None:
@@ -140,7 +144,8 @@ class AudioDataset(Dataset[AudioBatch]):
 
     def _silence(self, position: int) -> NDArray[np.int16]:
         milliseconds = int(self.index.durations[position])
-        return np.zeros(max(1, milliseconds * self.sample_rate // 1000), np.int16)
+        samples = milliseconds * self.sample_rate // 1000
+        return np.zeros(max(self.shortest, samples), np.int16)
 
 
 def _is_large(source: AudioSource, stated: float) -> bool:
@@ -195,11 +200,19 @@ def load(
 
 
 def evaluation_dataset(
-    utterances: Sequence[Utterance], sample_rate: int, cache_hours: float = 0.0
+    utterances: Sequence[Utterance],
+    sample_rate: int,
+    cache_hours: float = 0.0,
+    shortest: int = 1,
 ) -> AudioDataset:
     """Return utterances to be recognised: their texts need not be made of the model's tokens."""
-    index = Index.build(utterances, _no_tokens)
-    return AudioDataset(index, _no_tokens, sample_rate=sample_rate, cache_hours=cache_hours)
+    return AudioDataset(
+        Index.build(utterances, _no_tokens),
+        _no_tokens,
+        sample_rate=sample_rate,
+        cache_hours=cache_hours,
+        shortest=shortest,
+    )
 
 
 def _no_tokens(text: str) -> list[int]:

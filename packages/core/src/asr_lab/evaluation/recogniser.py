@@ -11,6 +11,7 @@ import torch
 from asr_lab.audio.recipes import FeatureRecipe, recipe
 from asr_lab.checkpoints import PortableModel, build_model, read_portable, version_note
 from asr_lab.data.audio_batch import AudioBatch
+from asr_lab.data.checks import shortest_audio
 from asr_lab.data.features import to_batch
 from asr_lab.decoding import with_language_model
 from asr_lab.models.base.config import ModelConfig
@@ -95,6 +96,11 @@ class Recogniser:
             autocast=manager.autocast,
             switches=manager.step,
         )
+
+    @property
+    def shortest(self) -> int:
+        """Fewest samples of audio that can be recognised."""
+        return shortest_audio(self.recipe.frames, self.model.config.steps)
 
     @contextmanager
     def working(self) -> Iterator[None]:

@@ -61,15 +61,15 @@ def recognise(
     """Recognise and score utterances as the options say."""
     evaluator = Evaluator.of(loaded, options.decoding, options.precision, options.device)
     speakers = {utterance.id: utterance.speaker for utterance in utterances}
-    found = batches(options, utterances, evaluator.recipe.sample_rate)
+    found = batches(options, utterances, evaluator.recipe.sample_rate, evaluator.shortest)
     return evaluator.evaluate(found, label, speakers, unusable)
 
 
 def batches(
-    options: EvaluateOptions, utterances: list[Utterance], sample_rate: int
+    options: EvaluateOptions, utterances: list[Utterance], sample_rate: int, shortest: int = 1
 ) -> Iterator[AudioBatch]:
-    """Load the utterances, longest first."""
-    dataset = evaluation_dataset(utterances, sample_rate)
+    """Load the utterances, longest first; those of less than `shortest` samples are bad."""
+    dataset = evaluation_dataset(utterances, sample_rate, shortest=shortest)
     planned = sorted_batches(dataset.index.durations, options.batch_seconds, MOST_UTTERANCES)
     requests = [Request(0, batch) for batch in planned]
     loaded = load(dataset, requests, workers=options.workers, prefetch=2)

@@ -37,6 +37,8 @@ class RunRecord:
     config: Mapping[str, object] = field(default_factory=dict)
     """The whole configuration."""
     seeds: Mapping[str, int] = field(default_factory=dict)
+    source: Mapping[str, object] = field(default_factory=dict)
+    """What the weights were before: path, digest, run and more; empty if they were random."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of configuration, index, plan, tokenizer, …, by name."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -87,7 +89,8 @@ class RunRecord:
 
     @classmethod
     def _from_dict(cls, path: Path, content: Mapping[str, object]) -> "RunRecord":
-        values = {name: value for name, value in content.items() if name != "schema"}
+        values: dict[str, object] = {"source": {}, **content}  # the first versions lack the source
+        del values["schema"]
         known = {one.name: type(getattr(EMPTY, one.name)) for one in fields(cls)}
         for name in sorted(set(values) ^ set(known)):
             state = "unknown" if name in values else "missing"

@@ -9,6 +9,13 @@ from asr_lab.models.base.config import ModelConfig
 
 __all__ = ["DataConfig", "RunConfig", "TrainConfig"]
 
+FINE_TUNING: Mapping[str, object] = {
+    "train.lr": 1e-4,
+    "train.epochs": 10,
+    "train.warmup": 0.1,
+}
+"""What `--from` changes of the defaults and of a preset's recipe: weights that know something are
+moved little, and for a short time."""
 ABOVE_ZERO = ("lr", "accumulate", "keep", "log_every")
 ZERO_OR_MORE = (
     "warmup",
@@ -119,3 +126,14 @@ class RunConfig:
     """What to do with an utterance that cannot be used."""
     trackers: tuple[str, ...] = ()
     """Where metrics go besides `metrics.jsonl`."""
+    from_: str = ""
+    """Model to go on from: a best.pt, the folder of a run, one of its checkpoints, or files of
+    another system. Its settings, its tokenizer and its weights are taken over."""
+    new_tokenizer: bool = False
+    """With `--from`: train a tokenizer on the training text, and make the weights anew whose size
+    follows the vocabulary."""
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        if self.new_tokenizer and not self.from_:
+            raise ValueError("new-tokenizer needs --from; a run from scratch always trains its own")

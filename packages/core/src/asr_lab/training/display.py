@@ -93,7 +93,9 @@ class TerminalDisplay(Display):
     def evaluated(self, state: TrainState, result: EvaluationResult) -> None:
         """Remember the error rate for the bar, or print a line where there is no bar."""
         self.error_rate = f"dev WER {100 * result.word_errors.rate:.1f} %"
-        if not self.console.is_terminal:
+        if not state.step:
+            self.message(f"start  {self.error_rate}")
+        elif not self.console.is_terminal:
             left = clock(self.pace.left(state))
             speed = f"{self.pace.speed(state):,.0f}x real time"
             done = f"step {state.step:,}/{self.pace.steps:,}"

@@ -73,6 +73,7 @@ class RunEvaluator:
                 chosen.utterances,
                 self.setup.recipe.sample_rate,
                 self.setup.config.data_config.cache_hours,
+                self.setup.shortest,
             )
         return self._datasets[chosen.label]
 

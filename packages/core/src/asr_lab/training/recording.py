@@ -7,6 +7,7 @@ from pathlib import Path
 from asr_lab.plugins import Plugins
 from asr_lab.plugins.observers import Observers
 from asr_lab.reproducibility.environment import environment
+from asr_lab.reproducibility.hash import text_digest
 from asr_lab.reproducibility.record import RunRecord
 from asr_lab.training.config_io import to_dict
 from asr_lab.training.distributed import Group
@@ -20,6 +21,8 @@ MEANING = {
     "tokenizer": "tokenizer",
     "config": "model configuration",
     "plan": "order of the batches",
+    "seed": "seed",
+    "source": "source of the weights",
 }
 """What the digests of a run cover, those that explain the others first."""
 
@@ -35,6 +38,7 @@ def new_record(folder: Path, setup: Setup, group: Group, plugins: Plugins) -> Ru
         changes=dict(config.changes),
         config=to_dict(config),
         seeds={"seed": config.seed},
+        source=setup.start.facts() if setup.start else {},
         digests=digests(setup),
         environment=environment_with_plugins(plugins),
         execution={
@@ -59,13 +63,17 @@ def digests(setup: Setup) -> dict[str, str]:
         "tokenizer": setup.tokenizer.digest,
         "config": setup.config.model_config.digest(),
         "plan": setup.plan.digest(),
+        "seed": text_digest(str(setup.config.seed)),
     }
+    if setup.start:
+        found["source"] = setup.start.digest
     return {**found, "test": setup.test.digest} if setup.test else found
 
 
 def check_unchanged(recorded: Mapping[str, str], setup: Setup) -> None:
     """Raise UserError, naming what has changed, if a run cannot go on as it began."""
     found = digests(setup)
+    recorded = {"seed": found["seed"], **recorded}  # runs of the first versions do not have it
     for name, meaning in MEANING.items():
         before, now = recorded.get(name, "none"), found.get(name, "none")
         if before != now:

@@ -89,6 +89,8 @@ def _lines(result: FitResult) -> list[str]:
     if state.skipped_total:
         count = f"{state.skipped_total:,} {'step' if state.skipped_total == 1 else 'steps'}"
         lines.append(f"note   {count} skipped: loss or gradient was not finite")
+    if not state.best_step:
+        lines.append("note   no step was better on the dev set than the start, which is kept")
     return [
         *lines,
         f"{kind:6} {result.result.summary()}",

@@ -28,6 +28,7 @@ from asr_lab.training.learner import Learner, StepResult
 from asr_lab.training.recording import environment_with_plugins, new_record
 from asr_lab.training.setup import Setup
 from asr_lab.training.signals import Interrupted
+from asr_lab.training.starting import SOURCE
 from asr_lab.training.state import TrainState
 from asr_lab.training.trackers import open_trackers
 from asr_lab.utils.errors import UserError, tell
@@ -72,6 +73,7 @@ class RunFolder:
     def recorded(self) -> Iterator[None]:
         """Span the run: record its start, and how it ended where it did not finish."""
         try:
+            self._keep_source()
             if self.group.first:
                 self.record.write(self.path)
                 remove_leftovers(self.checkpoints)
@@ -87,6 +89,13 @@ class RunFolder:
         finally:
             for tracker in self.trackers:
                 tracker.finish()
+
+    def _keep_source(self) -> None:
+        """Copy what the run starts from, as what was typed may soon be another model."""
+        if (start := self.setup.start) is not None:
+            if self.group.first and not self.resumed:
+                write_portable(self.path / SOURCE, start.portable)
+            start.forget_weights()
 
     def _open_trackers(self) -> None:
         self.trackers = open_trackers(
@@ -141,7 +150,8 @@ class RunFolder:
         self.record = self.record.restarted(state.step, tuple(changes))
         if self.group.first:
             self.record.write(self.path)
-            _forget_after(self.path / METRICS, state.step)
+            # Before the first checkpoint, all is done again, an evaluation of the start included.
+            _forget_after(self.path / METRICS, state.step or -1)
             kept = _forget_after(self.path / BAD, state.step)
             self.bad = {str(json.loads(line)["id"]) for line in kept}
 

@@ -4,10 +4,17 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from asr_lab.audio.lengths import sped_up_length
 from asr_lab.audio.recipes import FeatureRecipe, recipe
-from asr_lab.data.checks import audio_problem, check_utterance, first_problem, usable
+from asr_lab.data.checks import (
+    audio_problem,
+    check_utterance,
+    first_problem,
+    shortest_audio,
+    usable,
+)
 from asr_lab.data.index import Index
 from asr_lab.data.loader import AudioDataset
 from asr_lab.data.names import ResolvedDataset, read_dataset, resolve
@@ -16,8 +23,9 @@ from asr_lab.data.utterance import Utterance
 from asr_lab.models.base.config import ModelConfig
 from asr_lab.plugins import ModelSpec, Plugins
 from asr_lab.reproducibility.keys import derive_key
-from asr_lab.tokenizers import Tokenizer, train_tokenizer
+from asr_lab.tokenizers import Tokenizer
 from asr_lab.training.config import RunConfig
+from asr_lab.training.starting import Start, read_start, with_vocabulary
 from asr_lab.utils.errors import UserError
 
 HELD_OUT_MOST = 500
@@ -72,6 +80,8 @@ class Setup:
     """Training utterances that are left out, and why."""
     notes: tuple[str, ...] = ()
     """What was chosen where nothing was said."""
+    start: Start | None = None
+    """Weights to start from; None for random ones."""
 
     def describe(self) -> str:
         """Return what is trained and evaluated on, in one line."""
@@ -89,14 +99,23 @@ class Setup:
             parts.append(f"test {length(self.test.hours)}{' (unseen voices)' if unseen else ''}")
         return " · ".join(parts)
 
+    @property
+    def shortest(self) -> int:
+        """Fewest samples of audio from which the model has an encoder step."""
+        return shortest_audio(self.recipe.frames, self.config.model_config.steps)
+
     def dataset(self) -> AudioDataset:
         """Return what the loader reads the training data from."""
+        data = self.config.data_config
         return AudioDataset(
             self.index,
             self.tokenizer.encode,
             sample_rate=self.recipe.sample_rate,
             seed=self.config.seed,
-            cache_hours=self.config.data_config.cache_hours,
+            cache_hours=data.cache_hours,
+            shortest=math.ceil(
+                max(self.shortest * max(data.speeds), data.min_duration * self.recipe.sample_rate)
+            ),
         )
 
 
@@ -107,23 +126,27 @@ def length(hours: float) -> str:
     return f"{hours * 60:.0f} min" if hours * 60 >= 2 else f"{hours * 3600:.0f} s"
 
 
-def prepare(config: RunConfig, plugins: Plugins) -> Setup:
+def prepare(config: RunConfig, plugins: Plugins, source: Path | None = None) -> Setup:
     """Read the data sets, train the tokenizer, check every utterance, and count the steps.
 
-    Raises UserError for what cannot be trained on; under `--on-bad-utterance skip` an utterance
-    that cannot be used is left out instead.
+    `source` is a copy of the weights to start from, if the run has one. Raises UserError for what
+    cannot be trained on; under `--on-bad-utterance skip` an utterance that cannot be used is left
+    out instead.
     """
     _, spec = plugins.registry.find(ModelSpec, config.model)
-    resolved = [resolve(name, plugins.registry, "train") for name in config.data]
+    start = read_start(config, spec, plugins, source)
+    spoken = start.portable.language if start else ""
+    resolved = [resolve(name, plugins.registry, "train", spoken) for name in config.data]
     loaded = [read_dataset(one) for one in resolved]
     dev, loaded, notes = _dev_set(config, plugins, resolved, loaded)
     test = _test_set(config, plugins, resolved, notes)
     texts = [utterance.text for utterances in loaded for utterance in utterances]
-    data = config.data_config
-    tokenizer = train_tokenizer(data.tokenizer, texts, data.vocab)
-    model_config = replace(config.model_config, vocab=tokenizer.size)
-    config = replace(config, model_config=model_config)
-    features = recipe(model_config.features, model_config.mels, model_config.sample_rate)
+    config, tokenizer = with_vocabulary(config, start, texts)
+    if start is not None:
+        start = start.for_tokenizer(tokenizer, spec)
+        notes = [*start.notes(config.model_config), *notes]
+    model = config.model_config
+    features = recipe(model.features, model.mels, model.sample_rate)
     utterances, sources, unusable = _usable(config, resolved, loaded, tokenizer, features)
     index = Index.build(utterances, tokenizer.encode)
     plan = _plan_settings(config, tokenizer)
@@ -143,9 +166,10 @@ def prepare(config: RunConfig, plugins: Plugins) -> Setup:
         steps_per_epoch=first.steps,
         dev=dev,
         test=test,
-        language=languages.most_common(1)[0][0],
+        language=languages.most_common(1)[0][0] or spoken,
         unusable=unusable,
         notes=tuple(notes),
+        start=start,
     )
 
 

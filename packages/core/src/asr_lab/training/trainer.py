@@ -25,6 +25,7 @@ from asr_lab.training.recording import check_unchanged
 from asr_lab.training.run_folder import RunFolder
 from asr_lab.training.setup import Setup, length, prepare
 from asr_lab.training.signals import Interrupted, StopRequest, stop_request
+from asr_lab.training.starting import SOURCE
 from asr_lab.training.state import TrainState
 from asr_lab.training.stream import BatchStream
 from asr_lab.utils.errors import UserError
@@ -78,7 +79,7 @@ class Trainer:
         before = RunRecord.read(self.resume).digests if self.resume else None
         plugins = installed_plugins()
         with process_group(self.config.device) as group, stop_request() as stop:
-            setup = prepare(self.config, plugins)
+            setup = prepare(self.config, plugins, self.resume and self.resume / SOURCE)
             if before is not None:
                 check_unchanged(before, setup)
             stream = BatchStream(setup, group)
@@ -120,6 +121,8 @@ def build_learner(setup: Setup, group: Group, plugins: Plugins) -> Learner:
     assert isinstance(model_class, type) and issubclass(model_class, ASRModel)
     with scope(setup.config.seed, "initialisation"):
         model = model_class(setup.config.model_config)
+    if setup.start is not None:
+        setup.start.load_into(model)
     return Learner(model, setup.config, setup.recipe, group, plugins, setup.steps)
 
 
@@ -147,7 +150,9 @@ class _Run:
     def train(self) -> None:
         """Do the steps that are left."""
         clock = self.saved = time.monotonic()
-        if self.state.step and self._evaluation_due():  # a run that failed at its evaluation
+        start = self.setup.start
+        known = start is not None and not start.anew and not self.state.step
+        if known or (self.state.step and self._evaluation_due()):  # it failed at its evaluation
             self._evaluate_dev()
         for batches in self.stream.batches(self.state):
             self._check_audio(batches)

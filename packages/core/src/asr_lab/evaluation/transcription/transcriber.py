@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +13,7 @@ from jaxtyping import Int16
 from asr_lab.audio.errors import AudioError
 from asr_lab.audio.streaming import audio_samples, read_windows
 from asr_lab.data.audio_batch import AudioBatch
+from asr_lab.data.checks import too_short
 from asr_lab.decoding.timestamps import seconds_per_step
 from asr_lab.evaluation.recogniser import Loaded, Recogniser, load_checkpoint
 from asr_lab.evaluation.transcription.merging import Heard, Token, merge
@@ -135,11 +135,8 @@ class Transcriber:
             samples = audio_samples(path, rate)
         except AudioError as error:
             return _Recording(path, problem=str(error))
-        if config.steps(recogniser.recipe.frames(samples)) < 1:
-            fits = (n for n in count(samples) if config.steps(recogniser.recipe.frames(n)) >= 1)
-            least = 1000 * next(fits) / rate
-            problem = f"audio file {path}: lasts {1000 * samples / rate:.3g} ms, which is too short"
-            return _Recording(path, problem=f"{problem}; the model needs {least:g} ms or more")
+        if problem := too_short(samples, recogniser.shortest, rate):
+            return _Recording(path, problem=f"audio file {path}: {problem}")
         overlap = round(overlap_seconds(self.chunk_seconds) * rate)
         longest = round(self.chunk_seconds * rate)
         windows = cut(samples, longest, overlap, round(seconds_per_step(config) * rate))
