@@ -213,7 +213,7 @@ class RelativeAttention(nn.Module):
         """Return the scores of all distances."""
         position = self.position(table.to(query.dtype))
         position = rearrange(position, "steps (heads dim) -> heads steps dim", heads=self.heads)
-        scores: Tensor = (query + self.position_bias[:, None]) @ position.mT
+        scores: Tensor = (query + self.position_bias[:, None]) @ position.transpose(-2, -1)
         return scores
 
     def _mix(
@@ -225,7 +225,7 @@ class RelativeAttention(nn.Module):
         visible: Bool[Tensor, "..."],
     ) -> Float[Tensor, "batch heads steps channels"]:
         """Weigh the values by the scores of content and distance."""
-        content = (query + self.content_bias[:, None]) @ key.mT
+        content = (query + self.content_bias[:, None]) @ key.transpose(-2, -1)
         scores = (content + distance) * query.shape[-1] ** -0.5
         weights = scores.masked_fill(~visible, -torch.inf).softmax(-1)
         mixed: Tensor = self.dropout(weights).to(value.dtype) @ value
