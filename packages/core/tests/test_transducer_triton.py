@@ -92,3 +92,12 @@ def test_without_a_gpu_the_plain_loss_serves() -> None:
     settings = TransducerSettings(blank_id=3)
     why = why_not_fused(projected, projected, settings, torch.float32)
     assert why == "the kernels need CUDA; the operands are on cpu"
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(0, 2), (2, 0)])
+def test_where_there_is_nothing_to_compute_the_plain_loss_serves_on_any_device(
+    batch: int, steps: int
+) -> None:
+    projected, predicted = torch.zeros(batch, steps, 3), torch.zeros(batch, 1, 3)
+    why = why_not_fused(projected, predicted, TransducerSettings(blank_id=3), torch.float32)
+    assert why == f"the kernels need cells; a batch of {batch} x {steps} x 1 has none"
