@@ -64,6 +64,9 @@ class TranscribeOptions:
     chunk_seconds: float = 30.0
     """Longest audio that is recognised at once; longer files are cut into overlapping chunks whose
     texts are joined. Models trained on short utterances may want less."""
+    stream: bool = False
+    """Follow each file as a stream, for a model that streams: it hears no more ahead than the
+    look-ahead that is printed, and there are no chunks."""
     batch_seconds: float = 120.0
     """Seconds of audio in a batch, padding counted; the result does not depend on it."""
     precision: str = "fp32"

@@ -36,7 +36,7 @@ NO_WINDOW: Int16[np.ndarray, " samples"] = np.zeros(0, np.int16)
 
 
 @dataclass
-class _Recording:
+class Recording:
     """A file on its way from its header to its transcript."""
 
     path: str
@@ -55,7 +55,7 @@ class _Recording:
 class _Piece:
     """The audio of one window; empty if the file turned out bad."""
 
-    recording: _Recording
+    recording: Recording
     number: int
     samples: Int16[np.ndarray, " samples"] = field(default_factory=lambda: NO_WINDOW)
     problem: str = ""
@@ -127,27 +127,27 @@ class Transcriber:
                     yield self._transcript(waiting.pop(0))
             yield from map(self._transcript, waiting)
 
-    def _recording(self, path: str) -> _Recording:
+    def _recording(self, path: str) -> Recording:
         """Look at the header, and plan the windows."""
         recogniser, rate = self.recogniser, self.recogniser.recipe.sample_rate
         config = recogniser.model.config
         try:
             samples = audio_samples(path, rate)
         except AudioError as error:
-            return _Recording(path, problem=str(error))
+            return Recording(path, problem=str(error))
         if config.steps(recogniser.recipe.frames(samples)) < 1:
             fits = (n for n in count(samples) if config.steps(recogniser.recipe.frames(n)) >= 1)
             least = 1000 * next(fits) / rate
             problem = f"audio file {path}: lasts {1000 * samples / rate:.3g} ms, which is too short"
-            return _Recording(path, problem=f"{problem}; the model needs {least:g} ms or more")
+            return Recording(path, problem=f"{problem}; the model needs {least:g} ms or more")
         overlap = round(overlap_seconds(self.chunk_seconds) * rate)
         longest = round(self.chunk_seconds * rate)
         windows = cut(samples, longest, overlap, round(seconds_per_step(config) * rate))
-        return _Recording(path, samples, windows)
+        return Recording(path, samples, windows)
 
-    def _pools(self, recordings: Sequence[_Recording]) -> Iterator[list[_Recording]]:
+    def _pools(self, recordings: Sequence[Recording]) -> Iterator[list[Recording]]:
         """Yield neighbours, with audio for some batches together."""
-        pool: list[_Recording] = []
+        pool: list[Recording] = []
         for recording in recordings:
             pool.append(recording)
             if sum(map(self._work, pool)) >= POOL_BATCHES * self.batch_seconds:
@@ -155,7 +155,7 @@ class Transcriber:
                 pool = []
         yield pool
 
-    def _work(self, recording: _Recording) -> float:
+    def _work(self, recording: Recording) -> float:
         """Return the seconds of audio to recognise, overlaps counted."""
         return sum(w.length for w in recording.windows) / self.recogniser.recipe.sample_rate
 
@@ -166,11 +166,11 @@ class Transcriber:
         return sum(w.length for w in chosen) / self.recogniser.recipe.sample_rate
 
     @staticmethod
-    def _longest(recording: _Recording) -> int:
+    def _longest(recording: Recording) -> int:
         """Return a key that sorts by length of window, longest first."""
         return -max((window.length for window in recording.windows), default=0)
 
-    def _batches(self, recordings: Sequence[_Recording]) -> Iterator[list[_Piece]]:
+    def _batches(self, recordings: Sequence[Recording]) -> Iterator[list[_Piece]]:
         """Yield windows that fit into a batch together; the first is the longest."""
         budget = self.batch_seconds * self.recogniser.recipe.sample_rate
         batch: list[_Piece] = []
@@ -183,7 +183,7 @@ class Transcriber:
         if batch:
             yield batch
 
-    def _pieces(self, recording: _Recording) -> Iterator[_Piece]:
+    def _pieces(self, recording: Recording) -> Iterator[_Piece]:
         """Read the windows of a file; the last piece of a bad one says what is wrong."""
         windows = [(window.start, window.length) for window in recording.windows]
         number = 0
@@ -209,7 +209,7 @@ class Transcriber:
         for piece, hypothesis in zip(pieces, found, strict=True):
             piece.recording.heard[piece.number] = hypothesis
 
-    def _transcript(self, recording: _Recording) -> Transcript:
+    def _transcript(self, recording: Recording) -> Transcript:
         """Join what was heard in the windows of a file, and forget it."""
         if recording.problem:
             return Transcript(path=recording.path, problem=recording.problem)
@@ -229,7 +229,7 @@ class Transcriber:
             segments=tuple(_segments(heard, words, tokens)),
         )
 
-    def _heard(self, recording: _Recording, number: int) -> Heard:
+    def _heard(self, recording: Recording, number: int) -> Heard:
         """Return what was heard in a window, with times in the recording."""
         rate = self.recogniser.recipe.sample_rate
         step = seconds_per_step(self.recogniser.model.config)
