@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from asr_lab.losses import transducer_chunks
 from asr_lab.losses.transducer import why_not_fused
 from asr_lab.losses.transducer_chunks import plan
 from asr_lab.losses.transducer_settings import TransducerSettings
@@ -53,6 +55,14 @@ def test_the_kernels_agree_with_double_precision(case: str, errors: dict[str, li
 @needs_triton
 def test_the_kernels_repeat_bit_by_bit(errors: dict[str, list[float]]) -> None:
     assert errors["again"] == [0] * 5
+
+
+def test_no_kernel_chooses_its_blocks_at_run_time() -> None:
+    folder = Path(transducer_chunks.__file__).parent
+    kernels = sorted(folder.glob("*_triton.py"))
+    assert len(kernels) >= 4
+    for path in kernels:
+        assert not re.search("autotune|heuristics|atomic_", path.read_text("utf-8")), path
 
 
 @pytest.mark.parametrize("most", [1, 7, 20, 1000])

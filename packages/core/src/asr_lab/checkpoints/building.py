@@ -21,7 +21,7 @@ def build_model(
     """Return the model in eval mode, with its weights, on `device`, and its tokenizer.
 
     `plugins` are the installed ones unless given. Raises UnknownNameError if nothing installed has
-    the model, and MismatchedCheckpointError if the weights do not fit it.
+    the model, and MismatchedCheckpointError if weights or tokenizer do not fit it.
     """
     spec = find_model(portable, plugins or installed_plugins())
     config_class, model_class = load_target(spec.config), load_target(spec.model)
@@ -33,7 +33,13 @@ def build_model(
     except (ValueError, TypeError) as error:
         raise _other_model(portable, str(error)) from error
     load_weights(model, portable)
-    return model.to(device).eval(), load_tokenizer(portable.tokenizer_kind, portable.tokenizer)
+    tokenizer = load_tokenizer(portable.tokenizer_kind, portable.tokenizer)
+    if tokenizer.size != config.vocab:
+        raise MismatchedCheckpointError(
+            f"the checkpoint's tokenizer has {tokenizer.size} tokens, but its model scores"
+            f" {config.vocab} and a blank; use the tokenizer that belongs to the weights"
+        )
+    return model.to(device).eval(), tokenizer
 
 
 def find_model(portable: PortableModel, plugins: Plugins) -> ModelSpec:
