@@ -286,11 +286,9 @@ def test_a_chunk_that_training_drew_does_not_warn_and_another_does() -> None:
         put_in_streaming_mode(model, chunk=5, left_context=9)
 
 
-@pytest.mark.parametrize("head", ["ctc", "tdt"])
-def test_the_command_follows_a_file_and_prints_the_look_ahead(
-    head: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model, tokenizer = make(head=head), CharacterTokenizer("abcdefghij ")
+def command(folder: Path, model: ConformerASRModel) -> list[str]:
+    """Write a checkpoint and 12 s of sound; return the words that transcribe it."""
+    tokenizer = CharacterTokenizer("abcdefghij ")
     portable = PortableModel(
         model="conformer/conformer",
         distribution="asr-lab-conformer",
@@ -301,10 +299,17 @@ def test_the_command_follows_a_file_and_prints_the_look_ahead(
         tensors=model.state_dict(),
         features=model.config.features,
     )
-    write_portable(tmp_path / "best.pt", portable)
-    soundfile.write(tmp_path / "a.wav", speech(16000 * 12).clamp(-1, 1).numpy(), 16000)
-    words = ["transcribe", str(tmp_path / "a.wav"), "--checkpoint", str(tmp_path / "best.pt")]
-    words += ["--device", "cpu", "--format", "json"]
+    write_portable(folder / "best.pt", portable)
+    soundfile.write(folder / "a.wav", speech(16000 * 12).clamp(-1, 1).numpy(), 16000)
+    words = ["transcribe", str(folder / "a.wav"), "--checkpoint", str(folder / "best.pt")]
+    return [*words, "--device", "cpu", "--format", "json"]
+
+
+@pytest.mark.parametrize("head", ["ctc", "tdt"])
+def test_the_command_follows_a_file_and_prints_the_look_ahead(
+    head: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command(tmp_path, make(head=head))
     assert main(words) == 0
     whole = json.loads(capsys.readouterr().out)
     assert main([*words, "--stream"]) == 0
@@ -313,3 +318,18 @@ def test_the_command_follows_a_file_and_prints_the_look_ahead(
     assert printed.err.splitlines()[-1] == "asr-lab: look-ahead 92.5 ms"
     assert main([*words, "--stream", "--beam", "3"]) == 2
     assert "streams are searched greedily; found a beam of 3" in capsys.readouterr().err
+
+
+def test_the_command_keeps_full_attention_within_a_context(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = make(attention="full", subsampling=4)
+    near = ConformerASRModel(
+        replace(whole.config, attention="local", left_context=3, right_context=3)
+    )
+    near.load_state_dict(whole.state_dict())
+    found = []
+    for model, flags in ((whole, []), (whole, ["--context-seconds", "0.12"]), (near, [])):
+        assert main([*command(tmp_path, model), *flags]) == 0
+        found.append(json.loads(capsys.readouterr().out)["text"])
+    assert found[0] != found[1] == found[2] and len(set(found[1])) > 3

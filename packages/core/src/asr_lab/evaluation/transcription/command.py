@@ -40,6 +40,7 @@ def transcribe(options: TranscribeOptions) -> int:
         options.device,
         chunk_seconds=options.chunk_seconds,
         batch_seconds=options.batch_seconds,
+        context_seconds=options.context_seconds,
     )
     _check_times(options, transcriber)
     if isinstance(transcriber, StreamTranscriber):

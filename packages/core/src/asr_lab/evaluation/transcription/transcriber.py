@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -83,12 +83,16 @@ class Transcriber:
         *,
         chunk_seconds: float = 30.0,
         batch_seconds: float = 120.0,
+        context_seconds: float = 0.0,
     ) -> "Transcriber":
         """Load `best.pt`, given itself or the folder of its run; an empty `device` is the best.
 
-        Raises UserError for a checkpoint, decoder, precision or device that cannot be used.
+        `context_seconds` limits full attention to either side; 0 does not. Raises UserError for a
+        checkpoint, decoder, precision, device or limit that cannot be used.
         """
         loaded = checkpoint if isinstance(checkpoint, Loaded) else load_checkpoint(Path(checkpoint))
+        if context_seconds:
+            loaded = replace(loaded, model=loaded.model.with_context(context_seconds))
         return cls(
             recogniser=Recogniser.of(loaded, decoding, precision, device),
             language=loaded.portable.language,
