@@ -241,6 +241,7 @@ def test_many_weights_lie_beside_their_graph(tmp_path: Path) -> None:
     graphs = {"encoder.onnx", "decoder.onnx", "joint.onnx"}
     assert names == graphs | {"config.json", "tokens.json"}
     assert more == {"encoder.onnx.data"}
+    assert len({path.stat().st_mode for path in (tmp_path / "two").iterdir()}) == 1
     found = Runtime(tmp_path / "two").encode(batch_of([50]))
     assert close(found.sequences.values, model.encoder(batch_of([50])).sequences.values)
 

@@ -160,6 +160,7 @@ def _write_graph(graph: Graph, folder: Path, largest: int) -> None:
     if sum(len(weight.raw_data) for weight in content.graph.initializer) > largest:
         beside = f"{target.name}.data"
         onnx.save_model(content, target, save_as_external_data=True, location=beside)
+        (folder / beside).chmod(target.stat().st_mode)  # which onnx keeps to its owner
     else:
         onnx.save_model(content, target)
     onnx.checker.check_model(str(target))
