@@ -287,7 +287,7 @@ def test_a_chunk_that_training_drew_does_not_warn_and_another_does() -> None:
 
 
 def command(folder: Path, model: ConformerASRModel) -> list[str]:
-    """Write a checkpoint and 12 s of sound; return the words that transcribe it."""
+    """Write a checkpoint and 5 s of sound; return the words that transcribe it."""
     tokenizer = CharacterTokenizer("abcdefghij ")
     portable = PortableModel(
         model="conformer/conformer",
@@ -300,7 +300,7 @@ def command(folder: Path, model: ConformerASRModel) -> list[str]:
         features=model.config.features,
     )
     write_portable(folder / "best.pt", portable)
-    soundfile.write(folder / "a.wav", speech(16000 * 12).clamp(-1, 1).numpy(), 16000)
+    soundfile.write(folder / "a.wav", speech(16000 * 5).clamp(-1, 1).numpy(), 16000)
     words = ["transcribe", str(folder / "a.wav"), "--checkpoint", str(folder / "best.pt")]
     return [*words, "--device", "cpu", "--format", "json"]
 
