@@ -187,6 +187,35 @@ def test_local_attention_hears_its_context_and_full_attention_everything() -> No
     assert heard(config) == [0, 79]
 
 
+@pytest.mark.parametrize("positions", ["rotary", "relative"])
+def test_a_context_in_seconds_makes_full_attention_local_and_shares_the_weights(
+    positions: str,
+) -> None:
+    config = replace(ConformerConfig.tiny(), layers=2, vocab=9, positions=positions)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    whole = ConformerASRModel(config).eval()
+    near = whole.with_context(0.2)  # five steps of 40 ms
+    assert near.config == replace(config, attention="local", left_context=5, right_context=5)
+    pairs = zip(whole.parameters(), near.parameters(), strict=True)
+    assert all(one.data_ptr() == other.data_ptr() for one, other in pairs) and not near.training
+    local = ConformerASRModel(near.config).eval()
+    local.load_state_dict(whole.state_dict())
+    features = collate(random_utterances(config, [200, 57])).features
+    with torch.no_grad():
+        found = near.encoder(features).sequences.values
+        assert torch.equal(found, local.encoder(features).sequences.values)
+        assert not torch.allclose(found, whole.encoder(features).sequences.values, rtol=1e-2)
+        wide = whole.with_context(100.0).encoder(features).sequences.values
+        assert torch.allclose(wide, whole.encoder(features).sequences.values, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["local", "chunked"])
+def test_a_context_that_is_limited_already_is_not_limited_again(attention: str) -> None:
+    config = replace(ConformerConfig.tiny(), layers=1, attention=attention)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=f"only full attention .* this model's is {attention}; l"):
+        ConformerASRModel(config).with_context(2.0)
+
+
 def test_the_published_sizes_keep_their_norm_and_positions_and_new_ones_do_not_couple() -> None:
     published, new = ConformerConfig.small(), ConformerConfig()
     assert (published.norm, published.positions) == ("batch", "relative")

@@ -114,6 +114,11 @@ PARAKEET: dict[str, tuple[Change, str]] = {
     "another activation": (encoder(hidden_act="relu"), "hidden_act is 'relu'; only 'silu'"),
     "another stride": (encoder(subsampling_conv_stride=3), "subsampling_conv_stride is 3; only 2"),
     "one bias of two": (encoder(attention_bias=False), "must be the same"),
+    "a bias that is text": (
+        encoder(attention_bias="false", convolution_bias="false"),
+        "attention_bias must be true or false; got 'false'",
+    ),
+    "a scale that is text": (encoder(scale_input="false"), "must be true or false; got 'false'"),
     "a width that does not divide": (encoder(intermediate_size=33), "33 is no multiple of"),
     "a width of zero": (encoder(hidden_size=0), "cannot be read"),
     "a width that is true": (encoder(hidden_size=True), "hidden_size must be a whole number"),
@@ -201,6 +206,27 @@ def test_features_of_another_recipe_are_refused_with_both_values(name: str, fold
     message = f"{name} of the features is {FEATURES[name]}; only {wanted[name]} is supported"
     with pytest.raises(CheckpointError, match=message):
         read_parakeet(folder)
+
+
+def test_features_that_leave_a_value_out_have_their_default_at_any_sample_rate() -> None:
+    config = ConformerConfig(**{**BASE, "head": "tdt", "mels": 80, "sample_rate": 8000})
+    content = parakeet.their_config(config, VOCAB)
+    features = parakeet._processor(config, "<pad>")["feature_extractor"]
+    assert isinstance(features, dict)
+    assert parakeet.our_config(content, features)[0] == config
+    for name, default in {"hop_length": 160, "n_fft": 512, "win_length": 400}.items():
+        some = {key: value for key, value in features.items() if key != name}
+        with pytest.raises(UserError, match=f"{name} of the features is {default}; only"):
+            parakeet.our_config(content, some)
+    for name in ("feature_size", "preemphasis"):
+        some = {key: value for key, value in features.items() if key != name}
+        assert parakeet.our_config(content, some)[0] == config
+
+
+def test_the_defaults_of_features_are_those_of_transformers() -> None:
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.ParakeetFeatureExtractor()
+    assert {name: getattr(theirs, name) for name in parakeet.EXTRACTOR} == parakeet.EXTRACTOR
 
 
 def test_the_older_file_of_features_is_read_where_there_is_no_newer(folder: Path) -> None:
@@ -311,6 +337,19 @@ def test_a_nemo_setting_of_any_value_is_taken_or_refused(junk: object, data: st.
         nemo.our_config(content, VOCAB)
     except (KeyError, TypeError, ValueError, OverflowError):
         pass  # what read_archive tells in one line
+
+
+@pytest.mark.parametrize("name", ["use_bias", "xscaling"])
+@pytest.mark.parametrize("value", ["false", "true", 0, None])
+def test_only_true_and_false_are_true_and_false(name: str, value: object) -> None:
+    content = deepcopy(dict(NEMO))
+    for said in (False, True):
+        content["encoder"][name] = said
+        found = nemo.our_config(content, VOCAB)
+        assert said == (found.bias if name == "use_bias" else found.scale_input)
+    content["encoder"][name] = value
+    with pytest.raises(UserError, match=f"{name} must be true or false; got {value!r}"):
+        nemo.our_config(content, VOCAB)
 
 
 def test_a_yaml_of_few_lines_that_names_millions_of_values_is_refused_at_once() -> None:

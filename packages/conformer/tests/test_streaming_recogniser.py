@@ -1,16 +1,21 @@
 """From samples to text: a stream is recognised as the whole audio is, within its look-ahead."""
 
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from asr_lab.audio.features import features, recipe
+from asr_lab.checkpoints import PortableModel, write_portable
+from asr_lab.cli import main
 from asr_lab.decoding import StreamingRecogniser
 from asr_lab.models.base import Batch, DecodingOptions, Hypothesis, Sequences
 from asr_lab.models.conformer import (
@@ -18,6 +23,7 @@ from asr_lab.models.conformer import (
     ConformerConfig,
     put_in_streaming_mode,
 )
+from asr_lab.tokenizers import CharacterTokenizer
 from asr_lab.utils.errors import UserError
 
 TINY = ConformerConfig(
@@ -40,6 +46,8 @@ TINY = ConformerConfig(
     dropout=0.0,
 )
 DECODING = DecodingOptions(max_symbols=2)
+TOLERANCE = 1e-5
+"""Largest absolute difference of encoder steps, which are about 1, in FP32."""
 HEADS = ("ctc", "rnnt", "tdt", "tdt+ctc")
 
 
@@ -151,6 +159,28 @@ def test_pieces_of_one_sample_give_the_same_text() -> None:
     assert same(recogniser.finish()[0], offline(model, wave))
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 7, 16])
+@pytest.mark.parametrize("recipe_name", ["nemo_plain", "kaldi"])
+def test_from_samples_on_the_steps_are_those_of_the_whole(
+    chunk: int, recipe_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, wave = make(chunk=chunk, features=recipe_name), speech(40000, 3)
+    with torch.inference_mode():
+        expected = model.encoder(extracted(model.config, wave)).sequences.values[0]
+    forward, steps = model.encoder.forward, []
+
+    def listening(*arguments: object) -> object:
+        output = forward(*arguments)  # type: ignore[arg-type]
+        steps.append(output.sequences.values[0, : output.sequences.lengths[0]])
+        return output
+
+    monkeypatch.setattr(model.encoder, "forward", listening)
+    online(StreamingRecogniser(model), [wave], [[1234, 1, 5000, 160]])
+    found = torch.cat(steps)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= TOLERANCE
+
+
 @pytest.mark.parametrize("samples", [0, 1, 16, 159, 160])
 def test_next_to_no_audio_is_recognised_as_offline(samples: int) -> None:
     for head, model in MODELS.items():
@@ -254,3 +284,52 @@ def test_a_chunk_that_training_drew_does_not_warn_and_another_does() -> None:
         assert put_in_streaming_mode(model, chunk=4, left_context=9).config.chunk == 4
     with pytest.warns(UserWarning, match="trained with chunks of 1, 2, 4 steps; chunks of 5"):
         put_in_streaming_mode(model, chunk=5, left_context=9)
+
+
+def command(folder: Path, model: ConformerASRModel) -> list[str]:
+    """Write a checkpoint and 5 s of sound; return the words that transcribe it."""
+    tokenizer = CharacterTokenizer("abcdefghij ")
+    portable = PortableModel(
+        model="conformer/conformer",
+        distribution="asr-lab-conformer",
+        distribution_version="?",
+        config=model.config.to_dict(),
+        tokenizer_kind=tokenizer.kind,
+        tokenizer=tokenizer.to_bytes(),
+        tensors=model.state_dict(),
+        features=model.config.features,
+    )
+    write_portable(folder / "best.pt", portable)
+    soundfile.write(folder / "a.wav", speech(16000 * 5).clamp(-1, 1).numpy(), 16000)
+    words = ["transcribe", str(folder / "a.wav"), "--checkpoint", str(folder / "best.pt")]
+    return [*words, "--device", "cpu", "--format", "json"]
+
+
+@pytest.mark.parametrize("head", ["ctc", "tdt"])
+def test_the_command_follows_a_file_and_prints_the_look_ahead(
+    head: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command(tmp_path, make(head=head))
+    assert main(words) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert main([*words, "--stream"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == whole and len(set(whole["text"])) > 3
+    assert printed.err.splitlines()[-1] == "asr-lab: look-ahead 92.5 ms"
+    assert main([*words, "--stream", "--beam", "3"]) == 2
+    assert "streams are searched greedily; found a beam of 3" in capsys.readouterr().err
+
+
+def test_the_command_keeps_full_attention_within_a_context(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = make(attention="full", subsampling=4)
+    near = ConformerASRModel(
+        replace(whole.config, attention="local", left_context=3, right_context=3)
+    )
+    near.load_state_dict(whole.state_dict())
+    found = []
+    for model, flags in ((whole, []), (whole, ["--context-seconds", "0.12"]), (near, [])):
+        assert main([*command(tmp_path, model), *flags]) == 0
+        found.append(json.loads(capsys.readouterr().out)["text"])
+    assert found[0] != found[1] == found[2] and len(set(found[1])) > 3

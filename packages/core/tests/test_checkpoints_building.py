@@ -182,3 +182,13 @@ def test_another_version_is_a_note_and_no_error() -> None:
     later = plugins("0.4.0")
     assert version_note(portable(), later) == "trained with tiny-asr 0.1.0; 0.4.0 is installed"
     build_model(portable(), "cpu", later)
+
+
+def test_a_tokenizer_of_another_size_is_refused_with_both_numbers() -> None:
+    other = CharacterTokenizer("ab").to_bytes()
+    with pytest.raises(MismatchedCheckpointError) as told:
+        build_model(portable(tokenizer=other), "cpu", plugins())
+    assert str(told.value) == (
+        "the checkpoint's tokenizer has 2 tokens, but its model scores 4 and a blank;"
+        " use the tokenizer that belongs to the weights"
+    )

@@ -128,3 +128,10 @@ def test_blocks_put_every_key_where_its_distance_says(left: int, right: int) -> 
     for number in range(blocks.count):
         start = number * blocks.size
         assert torch.equal(windows[number], padded[start : start + windows.shape[1]])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_of_no_utterances_attends_nothing(kind: type[Attention]) -> None:
+    layer, mask = kind(8, 2, dropout=0.0, context=(5, 2)), torch.zeros(0, 40, dtype=torch.bool)
+    found = layer(torch.zeros(0, 40, 8), mask, layer.table(40, CPU))
+    assert found.shape == (0, 40, 8)

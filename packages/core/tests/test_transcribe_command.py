@@ -268,6 +268,8 @@ def test_what_cannot_be_written_is_told_before_the_work(
         ("--precision fp16", "--precision fp16: needs a CUDA GPU"),
         ("--chunk-seconds 0.5", "--chunk-seconds must be 1 or more"),
         ("--batch-seconds 0", "--batch-seconds must be 0.1 or more"),
+        ("--context-seconds -1", "--context-seconds must be 0 or more"),
+        ("--context-seconds 2", "is what it was built with; found a limit of 2 s; leave it out"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -223,6 +223,21 @@ def test_without_a_terminal_there_is_no_progress_bar(
     assert capfd.readouterr() == ("fade bad\n", "")
 
 
+def test_a_terminal_shows_a_progress_bar_and_the_text_stays_apart(
+    transcribe: Transcribe,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes this for a terminal
+    path = spoken(tmp_path / "a.wav", "fade bad")
+    assert transcribe(path) == 0
+    printed = capfd.readouterr()
+    assert printed.out == "fade bad\n"
+    minutes = audio_duration(path) / 60
+    assert f"{minutes:,.1f} of {minutes:,.1f} min of audio" in printed.err
+
+
 def test_names_that_are_not_utf8_are_read_and_written_down(
     transcribe: Transcribe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

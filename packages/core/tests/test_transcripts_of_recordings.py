@@ -3,13 +3,17 @@
 import json
 from itertools import pairwise, permutations
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import soundfile
 
+from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.evaluation import Transcriber, Transcript
-from asr_lab.evaluation.recogniser import load_checkpoint
+from asr_lab.evaluation.recogniser import Recogniser, load_checkpoint
+from asr_lab.models.base import Hypothesis
 from asr_lab.testing.speech import tone_speech
 
 RATE = 16000
@@ -200,3 +204,24 @@ def test_a_transcript_holds_nothing_that_json_lacks(
     assert plain == found.to_dict()
     for part in (*plain["words"], *plain["segments"]):
         assert part["start"] == round(part["start"], 3) and part["end"] == round(part["end"], 3)
+
+
+class Listening(Recogniser):
+    """Notes how long the utterances of each batch are, in samples."""
+
+    batches: ClassVar[list[list[int]]] = []
+
+    def hypotheses(self, batch: AudioBatch) -> list[Hypothesis]:
+        self.batches.append(batch.lengths.tolist())
+        return super().hypotheses(batch)
+
+
+def test_recordings_of_like_length_share_a_batch(checkpoint: Path, probe: Path) -> None:
+    listening = Listening.of(load_checkpoint(checkpoint), device="cpu")
+    with TemporaryDirectory() as folder:
+        texts = ["bed", "fade bad cab face dab fed bed cab ace"] * 5
+        files = [spoken(Path(folder) / f"{n}.wav", text) for n, text in enumerate(texts)]
+        list(Transcriber(recogniser=listening, batch_seconds=15.0).transcribe(files))
+    padded = sum(len(batch) * max(batch) for batch in listening.batches)
+    assert len(listening.batches) > 1 and sum(map(len, listening.batches)) == len(files)
+    assert padded < 1.3 * sum(map(sum, listening.batches))

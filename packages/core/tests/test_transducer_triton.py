@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from asr_lab.losses import transducer_chunks
 from asr_lab.losses.transducer import why_not_fused
 from asr_lab.losses.transducer_chunks import plan
 from asr_lab.losses.transducer_settings import TransducerSettings
@@ -55,6 +57,14 @@ def test_the_kernels_repeat_bit_by_bit(errors: dict[str, list[float]]) -> None:
     assert errors["again"] == [0] * 5
 
 
+def test_no_kernel_chooses_its_blocks_at_run_time() -> None:
+    folder = Path(transducer_chunks.__file__).parent
+    kernels = sorted(folder.glob("*_triton.py"))
+    assert len(kernels) >= 4
+    for path in kernels:
+        assert not re.search("autotune|heuristics|atomic_", path.read_text("utf-8")), path
+
+
 @pytest.mark.parametrize("most", [1, 7, 20, 1000])
 def test_every_cell_has_one_row(most: int) -> None:
     lengths, widths = [5, 0, 3, 1], [3, 5, 1, 4]
@@ -92,3 +102,12 @@ def test_without_a_gpu_the_plain_loss_serves() -> None:
     settings = TransducerSettings(blank_id=3)
     why = why_not_fused(projected, projected, settings, torch.float32)
     assert why == "the kernels need CUDA; the operands are on cpu"
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(0, 2), (2, 0)])
+def test_where_there_is_nothing_to_compute_the_plain_loss_serves_on_any_device(
+    batch: int, steps: int
+) -> None:
+    projected, predicted = torch.zeros(batch, steps, 3), torch.zeros(batch, 1, 3)
+    why = why_not_fused(projected, predicted, TransducerSettings(blank_id=3), torch.float32)
+    assert why == f"the kernels need cells; a batch of {batch} x {steps} x 1 has none"

@@ -21,7 +21,7 @@ def build_model(
     """Return the model in eval mode, with its weights, on `device`, and its tokenizer.
 
     `plugins` are the installed ones unless given. Raises UnknownNameError if nothing installed has
-    the model, and MismatchedCheckpointError if the weights do not fit it.
+    the model, and MismatchedCheckpointError if weights or tokenizer do not fit it.
     """
     plugins = plugins or installed_plugins()
     model_class = load_target(find_model(portable, plugins).model)

@@ -17,7 +17,7 @@ MANY_FRAMES = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """A token or word of a transcript."""
+    """A part of a transcript, such as a word."""
 
     text: str
     start: float

@@ -64,6 +64,12 @@ class TranscribeOptions:
     chunk_seconds: float = 30.0
     """Longest audio that is recognised at once; longer files are cut into overlapping chunks whose
     texts are joined. Models trained on short utterances may want less."""
+    context_seconds: float = 0.0
+    """Seconds to either side of a moment that full attention may hear; 0 for all that there are.
+    As many as training utterances had keep a model at home in long chunks."""
+    stream: bool = False
+    """Follow each file as a stream, for a model that streams: it hears no more ahead than the
+    look-ahead that is printed, and there are no chunks."""
     batch_seconds: float = 120.0
     """Seconds of audio in a batch, padding counted; the result does not depend on it."""
     precision: str = "fp32"
@@ -75,7 +81,8 @@ class TranscribeOptions:
     exits with status 1 at the end; `fail` stops at once with status 2 and writes nothing."""
 
     def __post_init__(self) -> None:
-        """Refuse values that make no chunk or batch."""
-        for name, least in (("chunk_seconds", 1), ("batch_seconds", 0.1)):
+        """Refuse values that make no chunk, batch or context."""
+        least_of = (("chunk_seconds", 1), ("batch_seconds", 0.1), ("context_seconds", 0))
+        for name, least in least_of:
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name.replace('_', '-')} must be {least:g} or more")

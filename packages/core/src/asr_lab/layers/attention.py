@@ -215,7 +215,7 @@ class RelativeAttention(nn.Module):
         """Return the scores of all distances, with so many zeros before them."""
         position = F.pad(self.position(table.to(query.dtype)), (0, 0, before, 0))
         position = rearrange(position, "steps (heads dim) -> heads steps dim", heads=self.heads)
-        scores: Tensor = (query + self.position_bias[:, None]) @ position.mT
+        scores: Tensor = (query + self.position_bias[:, None]) @ position.transpose(-2, -1)
         return scores
 
     def _mix(
@@ -227,7 +227,7 @@ class RelativeAttention(nn.Module):
         visible: Bool[Tensor, "..."],
     ) -> Float[Tensor, "batch heads steps channels"]:
         """Weigh the values by the scores of content and distance."""
-        content = (query + self.content_bias[:, None]) @ key.mT
+        content = (query + self.content_bias[:, None]) @ key.transpose(-2, -1)
         scores = (content + distance) * query.shape[-1] ** -0.5
         return _weigh(scores, value, visible, self.dropout.p if self.training else 0.0)
 

@@ -97,7 +97,7 @@ class Blocks:
         one distance later. Where there is no such distance stands what `mask` leaves out.
         """
         rows = F.pad(scores, (0, self.size)).flatten(-2)[..., : -self.size]
-        return rows.reshape(*scores.shape[:-1], -1)
+        return rows.reshape(*scores.shape[:-1], scores.shape[-1] + self.size - 1)
 
     def join(
         self, values: Float[Tensor, "entries heads block dim"]

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 
@@ -14,14 +14,19 @@ def _frequencies(
 
 
 def rotary_table(steps: int, dim: int, device: torch.device) -> Float[Tensor, "two steps pairs"]:
-    """Return cosine and sine of every step's rotation of `dim // 2` pairs of channels.
+    """Return cosine and sine of every step's rotation of `dim // 2` pairs of channels."""
+    angles = rotary_angles(steps, dim, device)
+    return torch.stack([angles.cos(), angles.sin()]).float()
+
+
+def rotary_angles(steps: int, dim: int, device: torch.device) -> Float64[Tensor, "steps pairs"]:
+    """Return by how much every step rotates each of `dim // 2` pairs of channels.
 
     Su et al. 2021 (arXiv 2104.09864, section 3.2.2). The angles are computed in FP64: in FP32 they
     would be off by 5e-4 at step 10 000, and an hour would not be encoded as its first minute is.
     """
     places = torch.arange(steps, device=device, dtype=torch.float64)[:, None]
-    angles = places * _frequencies(dim // 2, dim, device)
-    return torch.stack([angles.cos(), angles.sin()]).float()
+    return places * _frequencies(dim // 2, dim, device)
 
 
 def rotate(

@@ -78,6 +78,8 @@ def why_not_fused(
     """
     batch, steps, positions = *projected.shape[:2], predicted.shape[1]
     cells = batch * (steps + positions) * positions * max(len(settings.durations), 1)
+    if not cells or not steps:
+        return f"the kernels need cells; a batch of {batch} x {steps} x {positions} has none"
     if not projected.is_cuda:
         return f"the kernels need CUDA; the operands are on {projected.device.type}"
     if find_spec("triton") is None:

@@ -105,9 +105,9 @@ class FormatSpec(Spec):
 
     model: str
     """Short name of the model that the files hold, registered by the same plugin."""
-    detect: str
+    detect: str = ""
     """Target of `detect(path: Path) -> bool`, which looks at names and little else; the module must
-    not import torch."""
+    not import torch. Empty if only written."""
     read: str = ""
     """Target of `read(path: Path) -> tuple[ASRModel, Tokenizer]`; empty if only written."""
     write: str = ""

@@ -1,4 +1,4 @@
-"""Fast Conformers from and to other systems: transformers' Parakeet, and NeMo.
+"""Fast Conformers from and to other systems: transformers' Parakeet, NeMo, and ONNX.
 
     model, tokenizer = read_nemo(Path("stt_en_fastconformer_ctc_large.nemo"))
     write_parakeet(model, tokenizer, Path("parakeet"))
@@ -10,11 +10,12 @@ file is ever run.
 from pathlib import Path
 
 from asr_lab.models.conformer.interop_nemo import read_archive
+from asr_lab.models.conformer.interop_onnx import LARGEST, write_onnx_folder
 from asr_lab.models.conformer.interop_parakeet import read_folder, write_folder
 from asr_lab.models.conformer.model import ConformerASRModel
 from asr_lab.tokenizers import BPETokenizer, Tokenizer
 
-__all__ = ["read_nemo", "read_parakeet", "write_parakeet"]
+__all__ = ["read_nemo", "read_parakeet", "write_onnx", "write_parakeet"]
 
 
 def read_parakeet(folder: Path) -> tuple[ConformerASRModel, BPETokenizer]:
@@ -48,3 +49,14 @@ def read_nemo(path: Path) -> tuple[ConformerASRModel, BPETokenizer]:
     weights that would run code, and MismatchedCheckpointError for a model that has no place here.
     """
     return read_archive(path)
+
+
+def write_onnx(
+    model: ConformerASRModel, tokenizer: Tokenizer, folder: Path, *, largest: int = LARGEST
+) -> None:
+    """Write ONNX graphs of the encoder and the heads, and JSON with all that decoding needs.
+
+    Graphs whose weights have more than `largest` bytes keep them in a file beside. Raises UserError
+    where the package onnx is missing or the tokenizer is another model's, and CannotWriteError.
+    """
+    write_onnx_folder(model, tokenizer, folder, largest)

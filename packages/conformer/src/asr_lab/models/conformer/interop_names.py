@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from reprlib import Repr
 from typing import Literal, TypeAlias
 
 import torch
@@ -162,6 +163,29 @@ def _transducer(config: ConformerConfig) -> Iterator[Weight]:
                 parakeet=f"decoder.lstm.{part}_l{layer}",
                 nemo=f"decoder.prediction.dec_rnn.lstm.{part}_l{layer}",
             )
+
+
+def integer(content: Mapping[str, object], name: str, default: int | None = None) -> int:
+    """Return a setting that is a whole number; raises UserError for anything else."""
+    value = content.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UserError(f"{name} must be a whole number; got {shown(value)}")
+    return value
+
+
+def boolean(content: Mapping[str, object], name: str, default: bool) -> bool:
+    """Return a setting that is true or false; raises UserError for all else, such as "false"."""
+    value = content.get(name, default)
+    if not isinstance(value, bool):
+        raise UserError(f"{name} must be true or false; got {shown(value)}")
+    return value
+
+
+def shown(value: object) -> str:
+    """Return a value in few characters: a YAML of few lines can name a list of millions."""
+    short = Repr()
+    short.maxlevel = 2
+    return short.repr(value)
 
 
 def whole_numbers(found: Sequence[object]) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from reprlib import Repr
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
@@ -14,7 +13,15 @@ from asr_lab.checkpoints.archives import unpack
 from asr_lab.checkpoints.errors import DamagedCheckpointError, MismatchedCheckpointError
 from asr_lab.checkpoints.reader import read_pt
 from asr_lab.models.conformer.config import ConformerConfig
-from asr_lab.models.conformer.interop_names import COUNTER, blank_last, to_ours, whole_numbers
+from asr_lab.models.conformer.interop_names import (
+    COUNTER,
+    blank_last,
+    boolean,
+    integer,
+    shown,
+    to_ours,
+    whole_numbers,
+)
 from asr_lab.models.conformer.model import ConformerASRModel
 from asr_lab.tokenizers import BPETokenizer
 from asr_lab.utils.errors import UserError
@@ -91,7 +98,7 @@ def our_config(content: Mapping[str, object], vocab: int) -> ConformerConfig:
         raise UserError(
             f"encoder.att_context_size is {shown(encoder['att_context_size'])}; only full"
         )
-    mels, sample_rate = _integer(features, "features"), _integer(features, "sample_rate", 16000)
+    mels, sample_rate = integer(features, "features"), integer(features, "sample_rate", 16000)
     ours = recipe("nemo", mels, sample_rate)
     sizes = {"window_size": ours.window_length, "window_stride": ours.hop_length}
     for name, samples in sizes.items():
@@ -101,7 +108,7 @@ def our_config(content: Mapping[str, object], vocab: int) -> ConformerConfig:
             )
     if features.get("n_fft") not in (None, ours.n_fft):
         raise UserError(f"preprocessor.n_fft is {shown(features['n_fft'])}; only {ours.n_fft}")
-    dim, channels = _integer(encoder, "d_model"), _integer(encoder, "subsampling_conv_channels", -1)
+    dim, channels = integer(encoder, "d_model"), integer(encoder, "subsampling_conv_channels", -1)
     norms = {"batch_norm": "batch", "layer_norm": "layer"}
     norm = encoder.get("conv_norm_type", "batch_norm")
     if not isinstance(norm, str) or norm not in norms:
@@ -112,15 +119,15 @@ def our_config(content: Mapping[str, object], vocab: int) -> ConformerConfig:
         mels=mels,
         sample_rate=sample_rate,
         dim=dim,
-        layers=_integer(encoder, "n_layers"),
-        heads=_integer(encoder, "n_heads", 4),
-        kernel=_integer(encoder, "conv_kernel_size", 31),
-        feedforward=_integer(encoder, "ff_expansion_factor", 4),
-        subsampling=_integer(encoder, "subsampling_factor", 4),
+        layers=integer(encoder, "n_layers"),
+        heads=integer(encoder, "n_heads", 4),
+        kernel=integer(encoder, "conv_kernel_size", 31),
+        feedforward=integer(encoder, "ff_expansion_factor", 4),
+        subsampling=integer(encoder, "subsampling_factor", 4),
         subsampling_channels=dim if channels == -1 else channels,
         positions="relative",
-        bias=bool(encoder.get("use_bias", True)),
-        scale_input=bool(encoder.get("xscaling", True)),
+        bias=boolean(encoder, "use_bias", True),
+        scale_input=boolean(encoder, "xscaling", True),
         dropout=float(cast(float, encoder.get("dropout", 0.1))),
         freeze_statistics=norms[norm] == "batch",
         **settings,
@@ -133,12 +140,12 @@ def _heads(content: Mapping[str, object]) -> dict[str, object]:
     if not joint:
         return {"head": "ctc"}
     predictor, network = _section(decoder, "prednet"), _section(joint, "jointnet")
-    durations = _integer(joint, "num_extra_outputs", 0)
+    durations = integer(joint, "num_extra_outputs", 0)
     found: dict[str, object] = {
         "head": "tdt" if durations else "rnnt",
-        "predictor_dim": _integer(predictor, "pred_hidden"),
-        "predictor_layers": _integer(predictor, "pred_rnn_layers", 1),
-        "joint_dim": _integer(network, "joint_hidden"),
+        "predictor_dim": integer(predictor, "pred_hidden"),
+        "predictor_layers": integer(predictor, "pred_rnn_layers", 1),
+        "joint_dim": integer(network, "joint_hidden"),
         "joint_activation": network["activation"],
         **_loss(content),
     }
@@ -164,23 +171,9 @@ def _loss(content: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def shown(value: object) -> str:
-    """Return a value in few characters: a YAML of few lines can name a list of millions."""
-    short = Repr()
-    short.maxlevel = 2
-    return short.repr(value)
-
-
 def _section(content: Mapping[str, object], name: str) -> Mapping[str, object]:
     found = content.get(name)
     return found if isinstance(found, dict) else {}
-
-
-def _integer(content: Mapping[str, object], name: str, default: int | None = None) -> int:
-    value = content.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UserError(f"{name} must be a whole number; got {shown(value)}")
-    return value
 
 
 def _is_model(name: str) -> bool:

@@ -20,6 +20,8 @@ from asr_lab.models.conformer.config import ConformerConfig
 from asr_lab.models.conformer.interop_names import (
     COUNTER,
     blank_last,
+    boolean,
+    integer,
     to_ours,
     to_theirs,
     whole_numbers,
@@ -47,6 +49,15 @@ FIXED = {
     "subsampling_conv_stride": 2,
 }
 """Settings of the encoder that can be chosen there and not here."""
+EXTRACTOR = {
+    "feature_size": 80,
+    "hop_length": 160,
+    "n_fft": 512,
+    "preemphasis": 0.97,
+    "sampling_rate": 16000,
+    "win_length": 400,
+}
+"""What ParakeetFeatureExtractor takes where its settings are left out."""
 
 
 def read_folder(folder: Path) -> tuple[ConformerASRModel, BPETokenizer]:
@@ -89,15 +100,15 @@ def our_config(
     for name, wanted in FIXED.items():
         if theirs.get(name, wanted) != wanted:
             raise UserError(f"{name} is {theirs[name]!r}; only {wanted!r} is supported")
-    bias = theirs.get("attention_bias", True)
-    if bias != theirs.get("convolution_bias", True):
+    bias = boolean(theirs, "attention_bias", True)
+    if bias != boolean(theirs, "convolution_bias", True):
         raise UserError("attention_bias and convolution_bias must be the same")
-    dim, inner = _integer(theirs, "hidden_size"), _integer(theirs, "intermediate_size")
+    dim, inner = integer(theirs, "hidden_size"), integer(theirs, "intermediate_size")
     if inner % dim:
         raise UserError(f"intermediate_size {inner} is no multiple of hidden_size {dim}")
-    mels, sample_rate = _integer(theirs, "num_mel_bins", 80), _check_features(features, theirs)
-    scores = _integer(content, "vocab_size")
-    blank_id = _integer(content, "pad_token_id" if _is_ctc(content) else "blank_token_id")
+    mels, sample_rate = integer(theirs, "num_mel_bins", 80), _check_features(features, theirs)
+    scores = integer(content, "vocab_size")
+    blank_id = integer(content, "pad_token_id" if _is_ctc(content) else "blank_token_id")
     if not 0 <= blank_id < scores:
         raise UserError(f"the blank's id {blank_id} is not below vocab_size {scores}")
     config = ConformerConfig(
@@ -105,16 +116,16 @@ def our_config(
         mels=mels,
         sample_rate=sample_rate,
         dim=dim,
-        layers=_integer(theirs, "num_hidden_layers"),
-        heads=_integer(theirs, "num_attention_heads"),
-        kernel=_integer(theirs, "conv_kernel_size", 9),
+        layers=integer(theirs, "num_hidden_layers"),
+        heads=integer(theirs, "num_attention_heads"),
+        kernel=integer(theirs, "conv_kernel_size", 9),
         feedforward=inner // dim,
-        subsampling=_integer(theirs, "subsampling_factor", 8),
-        subsampling_channels=_integer(theirs, "subsampling_conv_channels", 256),
+        subsampling=integer(theirs, "subsampling_factor", 8),
+        subsampling_channels=integer(theirs, "subsampling_conv_channels", 256),
         positions="relative",
         norm="batch",
-        bias=bool(bias),
-        scale_input=bool(theirs.get("scale_input", True)),
+        bias=bias,
+        scale_input=boolean(theirs, "scale_input", True),
         dropout=float(cast(float, theirs.get("dropout", 0.1))),
         freeze_statistics=True,
         **_heads(content),
@@ -127,11 +138,11 @@ def _heads(content: Mapping[str, object]) -> dict[str, Any]:
     kind = cast(str, content["model_type"]).removeprefix(PREFIX)
     if kind == "ctc":
         return {"head": "ctc"}
-    width = _integer(content, "decoder_hidden_size", 640)
+    width = integer(content, "decoder_hidden_size", 640)
     found: dict[str, object] = {
         "head": kind,
         "predictor_dim": width,
-        "predictor_layers": _integer(content, "num_decoder_layers", 2),
+        "predictor_layers": integer(content, "num_decoder_layers", 2),
         "joint_dim": width,
         "joint_activation": content.get("hidden_act", "relu"),
     }
@@ -258,9 +269,14 @@ def _check_writable(config: ConformerConfig, tokenizer: Tokenizer, blank_id: int
 
 
 def _check_features(features: Mapping[str, object], encoder: Mapping[str, object]) -> int:
-    """Return the sample rate, if the features are those of the recipe `nemo`."""
-    mels = _integer(encoder, "num_mel_bins", 80)
-    sample_rate = _integer(features, "sampling_rate", 16000)
+    """Return the sample rate, if the features are those of the recipe `nemo`.
+
+    A folder that says nothing of features has them; one that leaves a value out has their default,
+    at any sample rate.
+    """
+    mels = integer(encoder, "num_mel_bins", 80)
+    said = {**EXTRACTOR, **features} if features else {}
+    sample_rate = integer(said, "sampling_rate", 16000)
     ours = recipe("nemo", mels, sample_rate)
     wanted = {
         "feature_size": mels,
@@ -270,10 +286,8 @@ def _check_features(features: Mapping[str, object], encoder: Mapping[str, object
         "win_length": ours.window_length,
     }
     for name, value in wanted.items():
-        if features.get(name, value) != value:
-            raise UserError(
-                f"{name} of the features is {features[name]}; only {value} is supported"
-            )
+        if said.get(name, value) != value:
+            raise UserError(f"{name} of the features is {said[name]}; only {value} is supported")
     return sample_rate
 
 
@@ -363,10 +377,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise DamagedCheckpointError(f"{path} is no text") from error
-
-
-def _integer(content: Mapping[str, object], name: str, default: int | None = None) -> int:
-    value = content.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UserError(f"{name} must be a whole number; got {value!r:.40}")
-    return value

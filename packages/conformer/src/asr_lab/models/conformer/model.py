@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from asr_lab.decoding import decode
+from asr_lab.decoding import decode, seconds_per_step
 from asr_lab.layers.head_model import HeadModel
 from asr_lab.layers.local import Chunks, Context
 from asr_lab.layers.masking import clear_padding, length_mask
@@ -25,6 +25,7 @@ from asr_lab.models.base import (
 from asr_lab.models.conformer.config import ConformerConfig
 from asr_lab.models.conformer.layers import ConformerBlock, context_of
 from asr_lab.models.conformer.streaming import StreamState, start, stream
+from asr_lab.utils.errors import UserError
 
 
 class ConformerEncoder(Encoder):
@@ -111,6 +112,21 @@ class ConformerASRModel(HeadModel[ConformerConfig]):
         _, decoder = self.decoder(decoding)
         return decode(decoder, self.encoder(batch.features), decoding, self.config.vocab)
 
+    def with_context(self, seconds: float) -> "ConformerASRModel":
+        """Return a model of the same weights, shared, that attends `seconds` to either side.
+
+        Full attention hears distances in long audio that no training utterance had. Raises
+        UserError where attention is limited already.
+        """
+        if self.config.attention != "full":
+            raise UserError(
+                f"only full attention can be limited; this model's is {self.config.attention};"
+                " leave out the limit"
+            )
+        steps = round(seconds / seconds_per_step(self.config))
+        local = replace(self.config, attention="local", left_context=steps, right_context=steps)
+        return _shared(self, local)
+
 
 def put_in_streaming_mode(
     model: ConformerASRModel, *, chunk: int, left_context: int
@@ -142,7 +158,12 @@ def put_in_streaming_mode(
         left_context=left_context,
         causal_convolution=True,
     )
+    return _shared(model, config)
+
+
+def _shared(model: ConformerASRModel, config: ConformerConfig) -> ConformerASRModel:
+    """Return a model of another configuration with the same weights."""
     with torch.device("meta"):
-        streaming = type(model)(config)
-    streaming.load_state_dict(model.state_dict(), assign=True)
-    return streaming.train(model.training)
+        other = type(model)(config)
+    other.load_state_dict(model.state_dict(), assign=True)
+    return other.train(model.training)

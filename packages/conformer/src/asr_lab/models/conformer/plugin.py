@@ -28,6 +28,12 @@ FORMATS = (
         read=f"{INTEROP}read_parakeet",
         write=f"{INTEROP}write_parakeet",
     ),
+    FormatSpec(
+        name="onnx",
+        summary="a folder of ONNX graphs, and JSON with all that decoding needs",
+        model="conformer",
+        write=f"{INTEROP}write_onnx",
+    ),
 )
 
 

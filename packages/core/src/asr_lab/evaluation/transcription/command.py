@@ -13,6 +13,7 @@ from asr_lab.evaluation.recogniser import load_checkpoint
 from asr_lab.evaluation.transcription.formats import WRITERS, table
 from asr_lab.evaluation.transcription.inputs import Input, find_inputs
 from asr_lab.evaluation.transcription.outputs import Outputs, plan_outputs
+from asr_lab.evaluation.transcription.streams import StreamTranscriber
 from asr_lab.evaluation.transcription.transcriber import Transcriber
 from asr_lab.evaluation.transcription.transcripts import Transcript
 from asr_lab.utils.errors import UserError, tell
@@ -31,15 +32,19 @@ def transcribe(options: TranscribeOptions) -> int:
     outputs = plan_outputs(options, inputs)
     if problems and options.on_bad_utterance == "fail":
         raise UserError(problems[0])
-    transcriber = Transcriber.load(
+    kind = StreamTranscriber if options.stream else Transcriber
+    transcriber = kind.load(
         load_checkpoint(Path(options.checkpoint)),
         options.decoding,
         options.precision,
         options.device,
         chunk_seconds=options.chunk_seconds,
         batch_seconds=options.batch_seconds,
+        context_seconds=options.context_seconds,
     )
     _check_times(options, transcriber)
+    if isinstance(transcriber, StreamTranscriber):
+        tell(f"look-ahead {transcriber.look_ahead_ms:g} ms")
     several = len(inputs) > 1 or len(options.files) > 1 or Path(options.files[0]).is_dir()
     write = WRITERS[options.format]
     if options.format == "txt" and several and not outputs.folder:

@@ -36,7 +36,7 @@ NO_WINDOW: Int16[np.ndarray, " samples"] = np.zeros(0, np.int16)
 
 
 @dataclass
-class _Recording:
+class Recording:
     """A file on its way from its header to its transcript."""
 
     path: str
@@ -55,7 +55,7 @@ class _Recording:
 class _Piece:
     """The audio of one window; empty if the file turned out bad."""
 
-    recording: _Recording
+    recording: Recording
     number: int
     samples: Int16[np.ndarray, " samples"] = field(default_factory=lambda: NO_WINDOW)
     problem: str = ""
@@ -83,12 +83,16 @@ class Transcriber:
         *,
         chunk_seconds: float = 30.0,
         batch_seconds: float = 120.0,
+        context_seconds: float = 0.0,
     ) -> "Transcriber":
         """Load `best.pt`, given itself or the folder of its run; an empty `device` is the best.
 
-        Raises UserError for a checkpoint, decoder, precision or device that cannot be used.
+        `context_seconds` limits full attention to either side; 0 does not. Raises UserError for a
+        checkpoint, decoder, precision, device or limit that cannot be used.
         """
         loaded = checkpoint if isinstance(checkpoint, Loaded) else load_checkpoint(Path(checkpoint))
+        if context_seconds:
+            loaded = replace(loaded, model=loaded.model.with_context(context_seconds))
         return cls(
             recogniser=Recogniser.of(loaded, decoding, precision, device),
             language=loaded.portable.language,
@@ -127,24 +131,24 @@ class Transcriber:
                     yield self._transcript(waiting.pop(0))
             yield from map(self._transcript, waiting)
 
-    def _recording(self, path: str) -> _Recording:
+    def _recording(self, path: str) -> Recording:
         """Look at the header, and plan the windows."""
         recogniser, rate = self.recogniser, self.recogniser.recipe.sample_rate
         config = recogniser.model.config
         try:
             samples = audio_samples(path, rate)
         except AudioError as error:
-            return _Recording(path, problem=str(error))
+            return Recording(path, problem=str(error))
         if problem := too_short(samples, recogniser.shortest, rate):
-            return _Recording(path, problem=f"audio file {path}: {problem}")
+            return Recording(path, problem=f"audio file {path}: {problem}")
         overlap = round(overlap_seconds(self.chunk_seconds) * rate)
         longest = round(self.chunk_seconds * rate)
         windows = cut(samples, longest, overlap, round(seconds_per_step(config) * rate))
-        return _Recording(path, samples, windows)
+        return Recording(path, samples, windows)
 
-    def _pools(self, recordings: Sequence[_Recording]) -> Iterator[list[_Recording]]:
+    def _pools(self, recordings: Sequence[Recording]) -> Iterator[list[Recording]]:
         """Yield neighbours, with audio for some batches together."""
-        pool: list[_Recording] = []
+        pool: list[Recording] = []
         for recording in recordings:
             pool.append(recording)
             if sum(map(self._work, pool)) >= POOL_BATCHES * self.batch_seconds:
@@ -152,7 +156,7 @@ class Transcriber:
                 pool = []
         yield pool
 
-    def _work(self, recording: _Recording) -> float:
+    def _work(self, recording: Recording) -> float:
         """Return the seconds of audio to recognise, overlaps counted."""
         return sum(w.length for w in recording.windows) / self.recogniser.recipe.sample_rate
 
@@ -163,11 +167,11 @@ class Transcriber:
         return sum(w.length for w in chosen) / self.recogniser.recipe.sample_rate
 
     @staticmethod
-    def _longest(recording: _Recording) -> int:
+    def _longest(recording: Recording) -> int:
         """Return a key that sorts by length of window, longest first."""
         return -max((window.length for window in recording.windows), default=0)
 
-    def _batches(self, recordings: Sequence[_Recording]) -> Iterator[list[_Piece]]:
+    def _batches(self, recordings: Sequence[Recording]) -> Iterator[list[_Piece]]:
         """Yield windows that fit into a batch together; the first is the longest."""
         budget = self.batch_seconds * self.recogniser.recipe.sample_rate
         batch: list[_Piece] = []
@@ -180,7 +184,7 @@ class Transcriber:
         if batch:
             yield batch
 
-    def _pieces(self, recording: _Recording) -> Iterator[_Piece]:
+    def _pieces(self, recording: Recording) -> Iterator[_Piece]:
         """Read the windows of a file; the last piece of a bad one says what is wrong."""
         windows = [(window.start, window.length) for window in recording.windows]
         number = 0
@@ -206,7 +210,7 @@ class Transcriber:
         for piece, hypothesis in zip(pieces, found, strict=True):
             piece.recording.heard[piece.number] = hypothesis
 
-    def _transcript(self, recording: _Recording) -> Transcript:
+    def _transcript(self, recording: Recording) -> Transcript:
         """Join what was heard in the windows of a file, and forget it."""
         if recording.problem:
             return Transcript(path=recording.path, problem=recording.problem)
@@ -226,7 +230,7 @@ class Transcriber:
             segments=tuple(_segments(heard, words, tokens)),
         )
 
-    def _heard(self, recording: _Recording, number: int) -> Heard:
+    def _heard(self, recording: Recording, number: int) -> Heard:
         """Return what was heard in a window, with times in the recording."""
         rate = self.recogniser.recipe.sample_rate
         step = seconds_per_step(self.recogniser.model.config)

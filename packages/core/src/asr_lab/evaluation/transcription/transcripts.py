@@ -3,23 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from asr_lab.decoding.timestamps import Timed
 
-@dataclass(frozen=True, kw_only=True)
-class Word:
+
+class Word(Timed):
     """A word, and when it was said, in seconds from the start of the recording."""
 
-    text: str
-    start: float
-    end: float
 
-
-@dataclass(frozen=True, kw_only=True)
-class Segment:
+class Segment(Timed):
     """Text that was said within some seconds; a segment may be longer than one can read."""
-
-    text: str
-    start: float
-    end: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from asr_lab.models.base.interfaces import Decoder, Encoder
 from asr_lab.models.base.options import DecodingOptions
 from asr_lab.models.base.outputs import EncoderOutput, Hypothesis, LossParts, ModelOutput
 from asr_lab.models.base.sequences import Sequences
-from asr_lab.utils.errors import unknown
+from asr_lab.utils.errors import UserError, unknown
 
 C = TypeVar("C", bound=ModelConfig)
 
@@ -77,6 +77,16 @@ class ASRModel(nn.Module, ABC, Generic[C]):
         weights = sum(parameter.numel() for parameter in self.parameters())
         frames = batch.features.lengths.tolist()
         return 2 * weights * sum(self.config.steps(length) for length in frames)
+
+    def with_context(self, seconds: float) -> "ASRModel[C]":
+        """Return a model of the same weights, shared, that hears `seconds` to either side.
+
+        Raises UserError for one that cannot be limited so.
+        """
+        raise UserError(
+            f"the context of a {type(self).__name__} is what it was built with; found a limit of"
+            f" {seconds:g} s; leave it out"
+        )
 
     def decoder(self, decoding: DecodingOptions) -> tuple[str, Decoder]:
         """Return name and module of the decoder that `decoding` asks for.
