@@ -8,12 +8,12 @@ test runs them again where they are installed.
 
 import argparse
 import gzip
+import hashlib
 import json
 import random
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -28,13 +28,21 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A reference with two hypotheses, and what `sc_stats -t mapsswe` finds."""
+    """Two systems on the same drawn references."""
 
     vocabulary: int
     seed: int
     size: int
-    segments: int
-    z: float
+    """Number of utterances."""
+
+    def texts(self) -> tuple[list[str], list[str], list[str]]:
+        """Return references, and the hypotheses of both systems."""
+        vocabulary, draw = words(self.vocabulary), random.Random(self.seed)
+        texts = [draw.choices(vocabulary, k=draw.randint(0, 25)) for _ in range(self.size)]
+        first, second = (
+            [" ".join(damaged(text, vocabulary, draw)) for text in texts] for _ in range(2)
+        )
+        return [" ".join(text) for text in texts], first, second
 
 
 def program(name: str) -> str | None:
@@ -129,7 +137,9 @@ def paths(sgml: str) -> Iterator[tuple[int, str]]:
         yield int(head), "".join(re.findall(r"(?:^|:)([CSDI]),", body))
 
 
-def compared(references: Sequence[str], one: Sequence[str], two: Sequence[str]) -> tuple[int, float]:
+def compared(
+    references: Sequence[str], one: Sequence[str], two: Sequence[str]
+) -> tuple[int, float]:
     """Return the segments and z of `sc_stats -t mapsswe` for two systems."""
     stats = program("sc_stats")
     assert stats, "no sc_stats; apt-get install sctk"
@@ -142,3 +152,42 @@ def compared(references: Sequence[str], one: Sequence[str], two: Sequence[str]) 
     z = re.search(r"\(Z Stat: (-?[\d.]+|-?nan)\)", report)
     assert segments and z, report
     return int(segments[1]), float(z[1])
+
+
+def comparisons() -> list[Comparison]:
+    """Return what is compared by matched pairs: sizes from 3 utterances to 400."""
+    return [
+        Comparison(vocabulary, seed, size)
+        for vocabulary in (200, 2000, 8000)
+        for seed, size in enumerate((3, 8, 20, 40, 40, 100, 200, 400))
+    ]
+
+
+def digest(pairs: Sequence[Pair]) -> str:
+    """Return the SHA-256 of some pairs."""
+    return hashlib.sha256(json.dumps(list(pairs)).encode()).hexdigest()
+
+
+def measured() -> dict[str, object]:
+    """Return what sctk says about all families and comparisons."""
+    return {
+        "families": {
+            name: {"digest": digest(pairs), "counts": counted(pairs)}
+            for name, pairs in families().items()
+        },
+        "comparisons": [{**asdict(one), "result": compared(*one.texts())} for one in comparisons()],
+    }
+
+
+def main() -> None:
+    """Run sctk and write what it says, the same bytes each time."""
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("output", type=Path)
+    output = parser.parse_args().output
+    text = json.dumps(measured(), separators=(",", ":"))
+    output.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+if __name__ == "__main__":
+    main()

@@ -14,10 +14,8 @@ DRAWN_AT_ONCE = 1 << 22
 
 def error_table(counts: Sequence[ErrorCounts]) -> Int[np.ndarray, "rows 2"]:
     """Return errors and reference length of each utterance."""
-    found: Int[np.ndarray, "rows 2"] = np.array(
-        [(one.errors, one.reference_length) for one in counts], dtype=np.int64
-    )
-    return found.reshape(-1, 2)
+    rows = [(one.errors, one.reference_length) for one in counts]
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)
 
 
 def sum_by(

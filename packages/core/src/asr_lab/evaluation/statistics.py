@@ -20,6 +20,7 @@ ENOUGH_SPEAKERS = 40
 FEWEST_SPEAKERS = 8
 """Speakers below which nothing is said about other speakers."""
 RESAMPLES = 2000
+NONE = "an interval needs at least 1 utterance; got 0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ def rate_interval(
     any is unknown, utterances are drawn, and a warning says what that means. `docs/results/
     intervals.json` has how often each holds the true rate. Raises UserError for no utterances.
     """
+    if not counts:
+        raise UserError(NONE)
     if speakers and len(speakers) != len(counts):
         raise ValueError(f"every utterance needs a speaker; got {len(speakers)} for {len(counts)}")
     warning = _warning(counts, speakers)
@@ -76,7 +79,7 @@ def bootstrap_interval(
     utterances does not matter. Raises UserError for none.
     """
     if not counts:
-        raise UserError("an interval needs at least 1 utterance; got 0")
+        raise UserError(NONE)
     sums = resampled(error_table(counts), resamples, seed)
     low, high = percentiles(rates(sums[:, 0], sums[:, 1]), confidence)
     method = f"bootstrap by utterance, {resamples} resamples"
@@ -147,6 +150,8 @@ def _drawn_speakers(
 def _warning(counts: Sequence[ErrorCounts], speakers: Sequence[str]) -> str:
     """Return why speakers cannot be drawn; empty if they can."""
     unknown, known = sum(not one for one in speakers), len(set(speakers))
+    if not any(one.errors for one in counts):
+        return "without any error, an interval cannot tell how many there could be"
     if not any(speakers):
         return "speakers are unknown: if they are few, the interval is too narrow"
     if unknown:
@@ -157,7 +162,7 @@ def _warning(counts: Sequence[ErrorCounts], speakers: Sequence[str]) -> str:
     if known < FEWEST_SPEAKERS:
         those = "1 speaker is" if known == 1 else f"{known} speakers are"
         return f"{those} too few to tell about others: the interval is about other words of theirs"
-    table = sum_by(speakers, error_table(counts))
-    if not table[:, 0].any() or (table[:, 1] == table[:, 1].sum()).any():
-        return "there is no error that speakers could differ in"
+    lengths = sum_by(speakers, error_table(counts))[:, 1]
+    if (lengths == lengths.sum()).any():
+        return "all words are of 1 speaker: the interval is about other words of that speaker"
     return ""
