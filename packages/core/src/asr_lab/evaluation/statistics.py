@@ -137,7 +137,7 @@ def _drawn_speakers(
     sums = resampled(table, resamples, seed)
     low, high = percentiles(rates(sums[:, 0], sums[:, 1]), confidence)
     residuals = errors - rate * lengths
-    drawn = quantile(confidence, MANY * 2) * float(np.sqrt((residuals**2).sum()) / errors.sum())
+    drawn = quantile(confidence, 2 * MANY) * float(np.sqrt((residuals**2).sum()) / errors.sum())
     widening = spread(table).half_width(confidence) / drawn if drawn else 1.0
     return Interval(
         low=rate * (low / rate) ** widening,

@@ -3,7 +3,7 @@
 import math
 from statistics import NormalDist
 
-MANY = 1e7
+MANY = 1e5
 """Degrees of freedom from which on the normal distribution serves."""
 TINY = 1e-300
 
@@ -12,50 +12,51 @@ def two_tailed(t: float, freedom: float) -> float:
     """Return the probability of a value at least as far from zero as `t`."""
     if freedom > MANY:
         return math.erfc(abs(t) / math.sqrt(2))
-    return _beta(freedom / 2, 0.5, freedom / (freedom + t * t))
+    if math.isinf(t):
+        return 0.0
+    far, near = freedom / (freedom + t * t), t * t / (freedom + t * t)
+    if far < (freedom + 2) / (freedom + 5):
+        return _beta(freedom / 2, 0.5, far, near)
+    return 1 - _beta(0.5, freedom / 2, near, far)
 
 
 def quantile(confidence: float, freedom: float) -> float:
-    """Return the value that a variable exceeds, in either direction, as `confidence` leaves."""
-    if freedom > MANY:
-        return NormalDist().inv_cdf((1 + confidence) / 2)
-    low, high = 0.0, 1.0
-    while two_tailed(high, freedom) > 1 - confidence:
-        high *= 2
-    for _ in range(80):
-        middle = (low + high) / 2
-        inside = two_tailed(middle, freedom) > 1 - confidence
-        low, high = (middle, high) if inside else (low, middle)
-    return (low + high) / 2
+    """Return the bound that holds a share `confidence` of the distribution on both sides of 0.
 
-
-def _beta(a: float, b: float, x: float) -> float:
-    """Return the regularised incomplete beta function by its continued fraction.
-
-    Lentz's method (Press et al., Numerical Recipes, 6.4).
+    Newton's method: the tail is convex, so it never steps over the bound if it starts below.
     """
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):
-        return 1 - _beta(b, a, 1 - x)
+    t = NormalDist().inv_cdf((1 + confidence) / 2)
+    if freedom > MANY:
+        return t
+    half = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)
+    for _ in range(200):
+        curve = (freedom + 1) / 2 * math.log1p(t * t / freedom)
+        density = math.exp(half - curve) / math.sqrt(freedom * math.pi)
+        step = (two_tailed(t, freedom) - (1 - confidence)) / (2 * density)
+        t += step
+        if abs(step) < 1e-12 * t:
+            break
+    return t
+
+
+def _beta(a: float, b: float, x: float, rest: float) -> float:
+    """Return the regularised incomplete beta function; `rest` is 1 - x, to all its digits.
+
+    The continued fraction by Lentz's method (Press et al., Numerical Recipes, 6.4).
+    """
+    if x <= 0:
+        return 0.0
     logarithm = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-    front = math.exp(logarithm + a * math.log(x) + b * math.log1p(-x)) / a
-    c, d = 1.0, 1 / _far(1 - (a + b) * x / (a + 1))
+    front = math.exp(logarithm + a * math.log(x) + b * math.log(rest)) / a
+    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1) or TINY)
     found = d
     for m in range(1, 10_000):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        d = 1 / _far(1 + even * d)
-        c = _far(1 + even / c)
-        found *= d * c
-        d = 1 / _far(1 + odd * d)
-        c = _far(1 + odd / c)
-        found *= d * c
+        for term in (even, odd):
+            d = 1 / (1 + term * d or TINY)
+            c = 1 + term / c or TINY
+            found *= d * c
         if abs(d * c - 1) < 1e-15:
             break
     return front * found
-
-
-def _far(value: float) -> float:
-    """Keep a divisor away from zero."""
-    return value if abs(value) > TINY else TINY
