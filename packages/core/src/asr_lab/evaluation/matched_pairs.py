@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from asr_lab.utils.sclite import Marks, marks
 
@@ -55,18 +55,17 @@ def segments(
         )
     words = [text.split() for text in references]
     one, two = (_slots(marks(words, [text.split() for text in texts])) for texts in (first, second))
-    ends = np.cumsum([len(text) + 1 for text in words]) - 1
+    last = np.zeros(len(one.correct), bool)
+    last[np.cumsum([len(text) + 1 for text in words], dtype=np.int64) - 1] = True
     good = one.correct & two.correct
     clean = (one.inserted == 0) & (two.inserted == 0)
     # A segment ends behind the second of two good words with nothing between, or with its text.
-    cut = good & clean & np.concatenate([[False], good[:-1]])[: len(good)]
-    cut[ends] = True
-    of_segment = np.concatenate([[0], np.cumsum(cut)[:-1]])[: len(cut)]
-    found = np.zeros((len(cut) and int(of_segment[-1]) + 1, 2), np.int64)
+    ends = (good & clean & _shifted(good)) | last
+    of_segment = np.cumsum(_shifted(ends))
+    found = np.zeros((ends.sum(), 2), np.int64)
     for column, system in enumerate((one, two)):
-        errors = system.inserted + ~system.correct
-        errors[ends] -= 1  # behind the last word, there is no word to get wrong
-        np.add.at(found[:, column], of_segment, errors)
+        wrong = ~system.correct & ~last
+        np.add.at(found[:, column], of_segment, system.inserted + wrong)
     return found[found.any(1)]
 
 
@@ -90,6 +89,13 @@ def matched_pairs(segments: Int[np.ndarray, "segments 2"]) -> MatchedPairs:
         p=math.erfc(abs(z) / math.sqrt(2)),
         warning=warning,
     )
+
+
+def _shifted(values: Bool[np.ndarray, " slots"]) -> Bool[np.ndarray, " slots"]:
+    """Return what stands one place before each, and nothing before the first."""
+    shifted = np.zeros_like(values)
+    shifted[1:] = values[:-1]
+    return shifted
 
 
 def _slots(marked: Sequence[Marks]) -> Marks:
