@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from asr_lab.evaluation.resampling import error_table, percentiles, rates, resampled, sum_by
 from asr_lab.evaluation.statistics import ENOUGH_SPEAKERS, FEWEST_SPEAKERS, RESAMPLES
-from asr_lab.evaluation.student import quantile, two_tailed
+from asr_lab.evaluation.student import MANY, quantile, two_tailed
 from asr_lab.utils.errors import UserError
 from asr_lab.utils.metrics import ErrorCounts
 
@@ -64,12 +64,13 @@ def paired_difference(
     if FEWEST_SPEAKERS <= known < ENOUGH_SPEAKERS:
         return _over_speakers(table, confidence)
     unit = "speaker" if known >= ENOUGH_SPEAKERS else "utterance"
-    sums = resampled(table, resamples, seed)
-    drawn = _differences(sums)
+    difference, drawn = _difference(table), _differences(resampled(table, resamples, seed))
+    if unit == "speaker":
+        drawn = difference + _widening(table) * (drawn - difference)
     low, high = percentiles(drawn, confidence)
     beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     return PairedDifference(
-        difference=_difference(table),
+        difference=difference,
         low=low,
         high=high,
         confidence=confidence,
@@ -118,10 +119,8 @@ def holm(probabilities: Sequence[float]) -> list[float]:
 
 def _over_speakers(table: Int[np.ndarray, "speakers 4"], confidence: float) -> PairedDifference:
     """Test and enclose the difference by the t distribution, as the interval of a rate is."""
-    difference, deviation = _difference(table), _deviation(table)
-    share = table[:, 1] / table[:, 1].sum()
-    freedom = max(float(1 / (share**2).sum()) - 1, 1.0)
-    deviation *= (1 + 1 / freedom) ** 0.5
+    difference, freedom = _difference(table), _freedom(table)
+    deviation = _deviation(table) * math.sqrt(1 + 1 / freedom)
     half = quantile(confidence, freedom) * deviation
     certain = math.inf if difference else 0.0
     t = difference / deviation if deviation else certain
@@ -134,6 +133,24 @@ def _over_speakers(table: Int[np.ndarray, "speakers 4"], confidence: float) -> P
         detectable=detectable_difference(deviation, confidence),
         method=f"paired t test over {len(table)} speakers",
     )
+
+
+def _freedom(table: Int[np.ndarray, "speakers 4"]) -> float:
+    """Return the degrees of freedom: speakers of unequal length count for less."""
+    share = table[:, 1] / table[:, 1].sum()
+    return max(float(1 / (share**2).sum()) - 1, 1.0)
+
+
+def _widening(table: Int[np.ndarray, "speakers 4"]) -> float:
+    """Return how many times less resamples vary than other speakers would, as for a rate."""
+    errors, lengths = table[:, (0, 2)], table[:, (1, 3)]
+    residuals = (errors - errors.sum(0) / lengths.sum(0) * lengths) / lengths.sum(0)
+    drawn = float(np.sqrt(((residuals[:, 0] - residuals[:, 1]) ** 2).sum()))
+    freedom, others = _freedom(table), _deviation(table)
+    if not drawn or not math.isfinite(others):
+        return 1.0
+    points = quantile(0.95, freedom) / quantile(0.95, 2 * MANY)
+    return points * others * math.sqrt(1 + 1 / freedom) / drawn
 
 
 def _difference(table: Int[np.ndarray, "rows 4"]) -> float:
