@@ -124,6 +124,8 @@ def test_where_alignments_are_as_good_errors_come_as_late_as_nist_puts_them() ->
     shown = [pair.operation for pair in align("a a", "a", "sclite")]
     assert shown == ["delete", "equal"]
     assert [pair.operation for pair in align("a", "a a", "sclite")] == ["insert", "equal"]
+    swapped = [pair.operation for pair in align("a b", "b a", "sclite")]
+    assert swapped == ["delete", "equal", "insert"]
     shown = [pair.operation for pair in align("a b", "c", "sclite")]
     assert shown == ["delete", "substitute"]
 

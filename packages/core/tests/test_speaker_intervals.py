@@ -172,3 +172,30 @@ def test_the_t_distribution_is_its_integral(freedom: float, t: float) -> None:
     assert two_tailed(t, 1.0) == pytest.approx(1 - 2 * math.atan(t) / math.pi, abs=1e-12)
     assert two_tailed(t, 2.0) == pytest.approx(1 - t / math.sqrt(2 + t * t), abs=1e-12)
     assert two_tailed(t, 2 * MANY) == pytest.approx(two_tailed(t, MANY), abs=1e-5)
+
+
+def test_drawing_speakers_is_widened_by_as_much_as_it_says() -> None:
+    counts, names = drawn_whole(50, 0.5, 6)
+    rate, plain = total(counts).rate, bootstrap_interval(counts)
+    found = rate_interval(counts, names)
+    factor = float(found.method.split()[-2])
+    assert factor > 1
+    for end, narrow in ((found.low, plain.low), (found.high, plain.high)):
+        assert math.log(end / rate) / math.log(narrow / rate) == pytest.approx(factor, abs=0.006)
+    # As wide as the t interval, but for the skewness of what is drawn.
+    middle = (math.log(found.high) - math.log(found.low)) / 2
+    half = spread(error_table(counts)).half_width(0.95)
+    assert middle == pytest.approx(half, rel=0.05)
+
+
+def test_the_t_interval_is_as_wide_as_its_speakers_say() -> None:
+    counts, names = drawn_whole(10, 0.5, 7)
+    found, rate = rate_interval(counts, names), total(counts).rate
+    half = spread(error_table(counts)).half_width(0.95)
+    assert found.high / rate == pytest.approx(rate / found.low) == pytest.approx(math.exp(half))
+    equal = np.array([[1, 10], [2, 10], [3, 10], [4, 10]])
+    deviation = math.sqrt(3 / 4 * (2 * 1.5**2 + 2 * 0.5**2)) / 10 * 4 / 3
+    assert spread(equal).deviation == pytest.approx(deviation)
+    assert spread(equal).half_width(0.95) == pytest.approx(
+        3.1824 * deviation * math.sqrt(4 / 3), 1e-4
+    )
