@@ -5,7 +5,7 @@ there are decides how: see `rate_interval`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
@@ -59,7 +59,7 @@ def rate_interval(
         by_utterance = bootstrap_interval(
             counts, resamples=resamples, confidence=confidence, seed=seed
         )
-        return Interval(**{**vars(by_utterance), "warning": warning})
+        return replace(by_utterance, warning=warning)
     table = sum_by(speakers, error_table(counts))
     if len(table) < ENOUGH_SPEAKERS:
         return _over_speakers(table, confidence)
