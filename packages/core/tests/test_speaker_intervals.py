@@ -1,9 +1,11 @@
 """Intervals over speakers: when which is used, what it says, and how often it holds the truth."""
 
+import json
 import math
 import random
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from asr_lab.evaluation.student import MANY, quantile, two_tailed
 from asr_lab.utils.metrics import ErrorCounts, total
 
 RATE = 0.1
+STORED = Path(__file__).parents[3] / "docs" / "results" / "intervals.json"
 Drawn = tuple[list[ErrorCounts], list[str]]
 
 
@@ -74,6 +77,24 @@ def test_the_interval_over_speakers_holds_the_rate_of_the_population(
         lambda seed: rate_interval(*drawn_whole(number, effect, seed), resamples=400), TIMES
     )
     assert 0.95 - SLACK <= share <= 0.95 + SLACK
+
+
+@pytest.mark.skipif(not STORED.exists(), reason="a checkout of the core alone has no docs")
+def test_the_stored_simulation_is_of_enough_sets_and_holds_what_it_should() -> None:
+    stored = json.loads(STORED.read_text(encoding="utf-8"))
+    *kinds, control = stored["intervals"]
+    assert stored["sets"] >= 2000 and control["case"] == "negative control"
+    for one in kinds:
+        least, most = (0.92, 0.98) if 8 <= one["speakers"] < 40 else (0.93, 0.97)
+        assert least <= one["coverage"] <= most, one
+    assert {one["speakers"] for one in kinds} >= {0, 8, 20, 39, 40}
+    assert control["coverage"] < 0.8
+    for test in stored["tests_of_equal_systems"]:
+        assert test["sets"] >= 1000 and 0.03 <= test["share_below_0.05"] <= 0.07
+    page = (STORED.parents[1] / "error-rates.md").read_text(encoding="utf-8")
+    shares = [100 * one["coverage"] for one in kinds]
+    assert f"{min(shares):.1f} to {max(shares):.1f} %" in page and f"of {len(kinds)} kinds" in page
+    assert f"holds it in {100 * control['coverage']:.0f} %" in page
 
 
 def test_drawing_utterances_does_not_hold_it() -> None:
