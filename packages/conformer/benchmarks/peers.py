@@ -1,7 +1,7 @@
 """Models of transformers' Parakeet classes at the large size, and ours with the same weights."""
 
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 import transformers
@@ -12,11 +12,12 @@ from asr_lab.models.conformer import ConformerASRModel, ConformerConfig
 from asr_lab.models.conformer.interop_names import COUNTER, to_ours
 
 VOCAB, MELS, FRAME_SECONDS = 1024, 80, 0.01
+Kind: TypeAlias = Literal["ctc", "rnnt", "tdt"]
 Peer: TypeAlias = Any
 """A model of transformers, which declares no types that a checker could use."""
 
 
-def peer(kind: str, *, dropout: float, **sizes: int) -> Peer:
+def peer(kind: Kind, *, dropout: float, **sizes: int) -> Peer:
     """Return ParakeetForCTC, ForRNNT or ForTDT of the large size, without layer dropping."""
     encoder: dict[str, Any] = {
         "hidden_size": 512,
@@ -57,7 +58,7 @@ def _randomise(model: torch.nn.Module) -> None:
             tensor.copy_(0.3 * noise)
 
 
-def ours(theirs: Peer, kind: str, *, dropout: float) -> ConformerASRModel:
+def ours(theirs: Peer, kind: Kind, *, dropout: float) -> ConformerASRModel:
     """Return our model with the same weights."""
     encoder = theirs.config.encoder_config
     config = replace(

@@ -138,11 +138,12 @@ def agreement(options: argparse.Namespace, device: str) -> dict[str, float]:
 
 def timed(step: Step, inputs: Inputs, device: str) -> float:
     """Return the milliseconds of one step."""
-    synchronise = torch.cuda.synchronize if device == "cuda" else lambda: None
-    synchronise()
+    if device == "cuda":
+        torch.cuda.synchronize()
     start = time.perf_counter()
     step(inputs)
-    synchronise()
+    if device == "cuda":
+        torch.cuda.synchronize()
     return 1000 * (time.perf_counter() - start)
 
 

@@ -56,7 +56,7 @@ def whiten(model: peers.Peer, values: Tensor) -> None:
 
 
 @torch.no_grad()
-def prepare(kind: str, options: argparse.Namespace, device: str) -> peers.Peer:
+def prepare(kind: peers.Kind, options: argparse.Namespace, device: str) -> peers.Peer:
     """Return a peer that will emit text."""
     torch.manual_seed(0)
     sizes = {"num_hidden_layers": options.layers} if options.layers else {}
@@ -93,7 +93,7 @@ def tokens_of(found: list[Hypothesis]) -> Texts:
 
 @torch.no_grad()
 def tune(
-    theirs: peers.Peer, kind: str, options: argparse.Namespace, device: str
+    theirs: peers.Peer, kind: peers.Kind, options: argparse.Namespace, device: str
 ) -> tuple[ConformerASRModel, float]:
     """Set the blank's bias by bisection; return ours with those weights, and tokens a second."""
     model = peers.ours(theirs, kind, dropout=0.0).to(device).eval()
@@ -187,7 +187,7 @@ def until_the_end(row: list[int], durations: list[int], limit: int) -> tuple[int
     return tuple(found)
 
 
-def measure(kind: str, options: argparse.Namespace, device: str) -> list[dict[str, object]]:
+def measure(kind: peers.Kind, options: argparse.Namespace, device: str) -> list[dict[str, object]]:
     """Time every search on the same batches, in turns."""
     theirs = prepare(kind, options, device)
     model, rate = tune(theirs, kind, options, device)

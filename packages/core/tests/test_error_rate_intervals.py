@@ -5,10 +5,10 @@ import random
 from itertools import product
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from asr_lab.evaluation.statistics import ENOUGH_SPEAKERS, Interval, bootstrap_interval
+from asr_lab.evaluation.statistics import Interval, bootstrap_interval
 from asr_lab.utils.metrics import ErrorCounts, total
 
 RESAMPLES = 200
@@ -23,8 +23,8 @@ def counts(pairs: Pairs) -> list[ErrorCounts]:
     return [ErrorCounts(errors, 0, 0, length) for errors, length in pairs]
 
 
-def interval(pairs: Pairs, speakers: tuple[str, ...] = (), **more: float) -> Interval:
-    return bootstrap_interval(counts(pairs), speakers, resamples=RESAMPLES, **more)  # type: ignore[arg-type]
+def interval(pairs: Pairs, **more: float) -> Interval:
+    return bootstrap_interval(counts(pairs), resamples=RESAMPLES, **more)  # type: ignore[arg-type]
 
 
 @given(PAIRS)
@@ -81,29 +81,6 @@ def test_more_confidence_never_makes_it_narrower(
     less, more = (interval(pairs, confidence=one) for one in confidences)
     assert more.low <= less.low and less.high <= more.high
     assert (less.confidence, more.confidence) == confidences
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=2, max_size=40))
-def test_few_speakers_change_nothing(pairs: Pairs) -> None:
-    few = tuple(f"s{k % (ENOUGH_SPEAKERS - 1)}" for k in range(len(pairs)))
-    assert interval(pairs, few) == interval(pairs)
-
-
-@settings(max_examples=25)
-@given(seed=st.integers(0, 10**6), extra=st.integers(0, 60))
-def test_speakers_are_drawn_whole_whatever_they_are_called(seed: int, extra: int) -> None:
-    draw = random.Random(seed)
-    owners = [*range(ENOUGH_SPEAKERS), *draw.choices(range(ENOUGH_SPEAKERS), k=extra)]
-    pairs = [(draw.randint(0, 5), draw.randint(1, 10)) for _ in owners]
-    names = draw.sample(range(1000), ENOUGH_SPEAKERS)
-    found = interval(pairs, tuple(f"speaker {names[owner]}" for owner in owners))
-    sums = [
-        total(one for one, owner in zip(counts(pairs), owners, strict=True) if owner == speaker)
-        for speaker in range(ENOUGH_SPEAKERS)
-    ]
-    whole = interval([(one.errors, one.reference_length) for one in sums])
-    assert (found.low, found.high) == (whole.low, whole.high)
-    assert "by speaker" in found.method and "by utterance" in whole.method
 
 
 def exact_quantiles(pairs: Pairs, tail: float) -> tuple[float, float]:

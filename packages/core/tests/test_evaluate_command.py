@@ -52,6 +52,7 @@ def test_results_go_into_numbered_folders_beside_the_checkpoint(
         told = capsys.readouterr().out.splitlines()
         assert told[0] == f"probe/probe · {run}/best.pt on manifest:{corpus}/test/manifest.jsonl"
         assert told[1].startswith("WER ") and "(5 utterances, normaliser " in told[1]
+        assert told[2].startswith("interval  bootstrap by utterance, 2000 resamples (")
         assert told[-1] == f"files  {folder}/result.json, hypotheses.jsonl"
         result = json.loads((folder / "result.json").read_text())
         assert (result["checkpoint"], result["run_id"]) == ("best.pt", "run")
@@ -70,6 +71,14 @@ def test_a_file_and_the_folder_of_its_run_give_the_same_result(
     assert evaluate("--output", tmp_path / "b", checkpoint=copy) == 0
     first, second = (tmp_path / name / "hypotheses.jsonl" for name in "ab")
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_rule_of_counting_is_chosen_by_a_flag_and_stored(
+    evaluate: Train, tmp_path: Path
+) -> None:
+    for rule in ("levenshtein", "sclite"):
+        assert evaluate(f"--rule {rule} --output", tmp_path / rule) == 0
+        assert json.loads((tmp_path / rule / "result.json").read_text())["rule"] == rule
 
 
 def test_loader_processes_and_batches_do_not_change_the_result(

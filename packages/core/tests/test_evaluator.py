@@ -32,7 +32,7 @@ from asr_lab.models.base import (
 from asr_lab.tokenizers import CharacterTokenizer
 from asr_lab.utils.errors import UserError
 from asr_lab.utils.files import CannotWriteError
-from asr_lab.utils.metrics import ErrorCounts
+from asr_lab.utils.metrics import ErrorCounts, character_errors, word_errors
 
 RATE, MELS = 16000, 8
 LETTERS = " abcdef"
@@ -253,6 +253,34 @@ def test_the_summary_is_the_line_that_people_read() -> None:
     assert fast.summary().endswith("   12,345x real time")
 
 
+def test_a_second_line_says_how_the_interval_was_found_and_what_it_leaves_out() -> None:
+    utterances = [scored(index, ErrorCounts(index % 2, 0, 0, 4)) for index in range(200)]
+    unknown = result_of(utterances)
+    assert unknown.doubt() == (
+        "interval  bootstrap by utterance, 2000 resamples (speakers are unknown: if they are few,"
+        f" the interval is too narrow); tells systems {100 * unknown.tells_apart:.2g} points apart"
+    )
+    assert 0.03 < unknown.tells_apart < 0.07
+    known = [replace(one, speaker=f"s{index % 12}") for index, one in enumerate(utterances)]
+    assert result_of(known).doubt().startswith("interval  t interval over 12 speakers; tells ")
+    many = [replace(one, speaker=f"s{index % 50}") for index, one in enumerate(utterances)]
+    assert "interval  bootstrap by speaker, 2000 resamples, widened" in result_of(many).doubt()
+    clean = result_of([scored(0, ErrorCounts(0, 0, 0, 4))])
+    assert "without any error" in clean.doubt() and "tells" not in clean.doubt()
+    assert clean.to_dict()["tells_apart"] is None
+
+
+def test_the_rule_decides_what_is_counted_and_is_stored(evaluator: Evaluator) -> None:
+    batch = audio([9000, 16000], 1)
+    for rule in ("levenshtein", "sclite"):
+        result = replace(evaluator, rule=rule).evaluate([batch])
+        assert result.to_dict()["rule"] == rule
+        for one in result.utterances:
+            texts = (one.reference_normalised, one.hypothesis_normalised, result.rule)
+            assert one.word_errors == word_errors(*texts)
+            assert one.character_errors == character_errors(*texts)
+
+
 def test_the_worst_utterances_have_most_errors_then_the_highest_rate() -> None:
     numbers = [(0, 9), (1, 9), (4, 9), (4, 5), (4, 5), (0, 0)]
     utterances = [scored(i, ErrorCounts(e, 0, 0, n)) for i, (e, n) in enumerate(numbers)]
@@ -271,6 +299,10 @@ def test_a_result_is_plain_json_with_everything_needed_to_cite_it() -> None:
     assert (words["errors"], words["reference_length"]) == (6, 20)
     assert words["interval"] == [0.0, 0.6]
     assert words["method"] == "bootstrap by utterance, 2000 resamples"
+    assert words["warning"].startswith("speakers are unknown")
+    assert words["match_error_rate"] == 6 / 23
+    assert words["information_lost"] == 1 - 17**2 / (20 * 21)
+    assert plain["rule"] == "levenshtein" and plain["tells_apart"] > 0
     assert (plain["utterances"], plain["skipped"]) == (2, 7)
     assert (plain["rtfx"], plain["rtfx_with_loading"]) == (4.0, 2.0)
     assert (plain["dataset"], plain["normalizer"]) == ("spoken/en/test", "basic@1f3c")

@@ -10,8 +10,8 @@ import soundfile
 import torch
 
 from asr_lab.checkpoints import read_portable, write_portable
+from asr_lab.checkpoints.formats import find_format
 from asr_lab.cli import main
-from asr_lab.cli.importing import find_format
 from asr_lab.plugins import FormatSpec, Registry
 from asr_lab.testing.speech import tone_speech
 from asr_lab.tokenizers import train_tokenizer

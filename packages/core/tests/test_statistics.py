@@ -1,4 +1,4 @@
-"""Bootstrap intervals: against a slow loop, against the formula, and on awkward corpora."""
+"""The bootstrap over utterances: against a slow loop, the formula, and on awkward corpora."""
 
 import math
 import random
@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from asr_lab.evaluation.statistics import ENOUGH_SPEAKERS, bootstrap_interval
+from asr_lab.evaluation.statistics import bootstrap_interval, rate_interval
 from asr_lab.utils.errors import UserError
 from asr_lab.utils.metrics import ErrorCounts, total
 
@@ -43,7 +43,7 @@ def test_large_corpora_are_drawn_in_parts_with_the_same_result(
 ) -> None:
     counts = corpus(4, 50)
     whole = bootstrap_interval(counts)
-    monkeypatch.setattr("asr_lab.evaluation.statistics.DRAWN_AT_ONCE", 333)
+    monkeypatch.setattr("asr_lab.evaluation.resampling.DRAWN_AT_ONCE", 333)
     assert bootstrap_interval(counts) == whole
 
 
@@ -76,27 +76,6 @@ def test_the_order_of_utterances_does_not_matter_and_the_seed_does() -> None:
     assert bootstrap_interval(counts, seed=1) != bootstrap_interval(counts)
 
 
-def test_whole_speakers_are_drawn_where_there_are_enough() -> None:
-    counts = [ErrorCounts(5 * (index % 2), 0, 0, 10) for index in range(ENOUGH_SPEAKERS)] * 10
-    speakers = [f"s{index}" for index in range(ENOUGH_SPEAKERS)] * 10
-    by_speaker, by_utterance = bootstrap_interval(counts, speakers), bootstrap_interval(counts)
-    assert by_speaker.method == "bootstrap by speaker, 2000 resamples"
-    assert by_utterance.method == "bootstrap by utterance, 2000 resamples"
-    ratio = (by_speaker.high - by_speaker.low) / (by_utterance.high - by_utterance.low)
-    assert ratio == pytest.approx(math.sqrt(10), rel=0.2)
-    blocks = [ErrorCounts(50 * (index % 2), 0, 0, 100) for index in range(ENOUGH_SPEAKERS)]
-    alike = bootstrap_interval(blocks)
-    assert (by_speaker.low, by_speaker.high) == (alike.low, alike.high)
-
-
-@pytest.mark.parametrize("change", ["one unknown", "one too few"])
-def test_utterances_are_drawn_where_speakers_are_few_or_unknown(change: str) -> None:
-    speakers = [f"s{index}" for index in range(ENOUGH_SPEAKERS)]
-    counts = corpus(8, ENOUGH_SPEAKERS)
-    speakers[0] = "" if change == "one unknown" else speakers[1]
-    assert "by utterance" in bootstrap_interval(counts, speakers).method
-
-
 def test_a_corpus_without_errors_has_an_interval_of_nothing() -> None:
     found = bootstrap_interval([ErrorCounts(0, 0, 0, 5)] * 10)
     assert (found.low, found.high, found.confidence) == (0.0, 0.0, 0.95)
@@ -116,7 +95,8 @@ def test_a_wider_confidence_gives_a_wider_interval() -> None:
 
 
 def test_no_utterances_and_wrong_numbers_of_speakers_are_refused() -> None:
-    with pytest.raises(UserError, match="at least 1 utterance; got 0"):
-        bootstrap_interval([])
+    for interval in (bootstrap_interval, rate_interval):
+        with pytest.raises(UserError, match="at least 1 utterance; got 0"):
+            interval([])
     with pytest.raises(ValueError, match="every utterance needs a speaker; got 1 for 3"):
-        bootstrap_interval(corpus(0, 3), ["s"])
+        rate_interval(corpus(0, 3), ["s"])

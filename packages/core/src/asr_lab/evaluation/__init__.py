@@ -6,10 +6,12 @@ from asr_lab.plugins.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from asr_lab.evaluation.evaluator import Evaluator, Recognised
+    from asr_lab.evaluation.matched_pairs import MatchedPairs, mapsswe
     from asr_lab.evaluation.normalizers import Normalizer, normalizer
     from asr_lab.evaluation.options import EvaluateOptions, TranscribeOptions
     from asr_lab.evaluation.results import EvaluationResult, ScoredUtterance
-    from asr_lab.evaluation.statistics import Interval, bootstrap_interval
+    from asr_lab.evaluation.significance import PairedDifference, holm, paired_difference
+    from asr_lab.evaluation.statistics import Interval, bootstrap_interval, rate_interval
     from asr_lab.evaluation.transcription.transcriber import Transcriber
     from asr_lab.evaluation.transcription.transcripts import Transcript
 else:
@@ -19,14 +21,20 @@ else:
         EvaluationResult="results",
         Evaluator="evaluator",
         Interval="statistics",
+        MatchedPairs="matched_pairs",
         Normalizer="normalizers",
+        PairedDifference="significance",
         Recognised="evaluator",
         ScoredUtterance="results",
         TranscribeOptions="options",
         Transcriber="transcription.transcriber",
         Transcript="transcription.transcripts",
         bootstrap_interval="statistics",
+        holm="significance",
+        mapsswe="matched_pairs",
         normalizer="normalizers",
+        paired_difference="significance",
+        rate_interval="statistics",
     )
 
 __all__ = [
@@ -34,12 +42,18 @@ __all__ = [
     "EvaluationResult",
     "Evaluator",
     "Interval",
+    "MatchedPairs",
     "Normalizer",
+    "PairedDifference",
     "Recognised",
     "ScoredUtterance",
     "TranscribeOptions",
     "Transcriber",
     "Transcript",
     "bootstrap_interval",
+    "holm",
+    "mapsswe",
     "normalizer",
+    "paired_difference",
+    "rate_interval",
 ]

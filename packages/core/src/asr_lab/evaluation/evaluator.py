@@ -9,7 +9,7 @@ from asr_lab.evaluation.normalizers import BASIC, Normalizer
 from asr_lab.evaluation.recogniser import Recogniser
 from asr_lab.evaluation.results import EvaluationResult, ScoredUtterance, summarise
 from asr_lab.models.base.outputs import Hypothesis
-from asr_lab.utils.metrics import character_errors, word_errors
+from asr_lab.utils.metrics import Rule, character_errors, word_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,8 @@ class Evaluator(Recogniser):
     """Everything that turns audio into scored text."""
 
     normalizer: Normalizer = BASIC
+    rule: Rule = "levenshtein"
+    """Which alignment of two texts is counted."""
 
     def evaluate(
         self,
@@ -47,6 +49,7 @@ class Evaluator(Recogniser):
             dataset=dataset,
             normalizer=self.normalizer.id,
             decoding=self.decoding,
+            rule=self.rule,
             skipped=left_out + found.skipped,
             decode_seconds=found.decode_seconds,
             wall_seconds=found.wall_seconds,
@@ -90,8 +93,8 @@ class Evaluator(Recogniser):
                 hypothesis=text,
                 reference_normalised=ours,
                 hypothesis_normalised=theirs,
-                word_errors=word_errors(ours, theirs),
-                character_errors=character_errors(ours, theirs),
+                word_errors=word_errors(ours, theirs, self.rule),
+                character_errors=character_errors(ours, theirs, self.rule),
                 duration=lengths[index] / self.recipe.sample_rate,
                 score=hypothesis.score,
                 speaker=speakers.get(batch.utterance_ids[index], ""),

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from asr_lab.models.base.options import DecodingOptions
+from asr_lab.utils.metrics import Rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,8 @@ class EvaluateOptions:
     """Data set, `NAME[/CONFIG][/SPLIT][:LOCATION]`; `asr-lab datasets` lists names."""
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     """How scores become text."""
+    rule: Rule = "levenshtein"
+    """What counts as an error: the fewest edits, or those that NIST's sclite finds."""
     batch_seconds: float = 120.0
     """Seconds of audio in a batch, padding counted; the result does not depend on it."""
     max_duration: float = 30.0

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from asr_lab.evaluation.statistics import Interval, bootstrap_interval
+from asr_lab.evaluation.significance import tells_apart
+from asr_lab.evaluation.statistics import Interval, rate_interval
 from asr_lab.models.base.options import DecodingOptions
 from asr_lab.utils.errors import UserError
 from asr_lab.utils.files import write_atomically
-from asr_lab.utils.metrics import ErrorCounts, total
+from asr_lab.utils.metrics import ErrorCounts, Rule, total
 
 WORST = 10
 """Number of utterances that a result lists as its worst."""
@@ -49,6 +50,8 @@ class EvaluationResult:
     normalizer: str
     """Id of the rule that texts went through before they were compared."""
     decoding: DecodingOptions
+    rule: Rule
+    """Which alignment of two texts is counted."""
     word_errors: ErrorCounts
     word_interval: Interval
     character_errors: ErrorCounts
@@ -81,16 +84,23 @@ class EvaluationResult:
         wrong.sort(key=lambda one: (-one.word_errors.errors, -one.word_errors.rate, one.id))
         return tuple(wrong[:WORST])
 
+    @property
+    def tells_apart(self) -> float:
+        """Difference of word error rates that this set can show; see `significance.tells_apart`."""
+        return tells_apart([one.word_errors for one in self.utterances])
+
     def to_dict(self) -> dict[str, object]:
         """Return everything but the single utterances as plain values, ready for JSON."""
         return {
             "dataset": self.dataset,
             "normalizer": self.normalizer,
+            "rule": self.rule,
             "decoding": asdict(self.decoding),
             "utterances": len(self.utterances),
             "skipped": self.skipped,
             "words": _rate_to_dict(self.word_errors, self.word_interval),
             "characters": _rate_to_dict(self.character_errors, self.character_interval),
+            "tells_apart": _finite(self.tells_apart),
             "audio_seconds": self.audio_seconds,
             "decode_seconds": self.decode_seconds,
             "wall_seconds": self.wall_seconds,
@@ -112,6 +122,13 @@ class EvaluationResult:
             f"   {self.rtfx:,.{0 if self.rtfx >= 10 else 1}f}x real time"
         )
 
+    def doubt(self) -> str:
+        """Return the line that says how sure the error rate is."""
+        interval, apart = self.word_interval, 100 * self.tells_apart
+        warning = f" ({interval.warning})" if interval.warning else ""
+        power = f"; tells systems {apart:.2g} points apart" if math.isfinite(apart) else ""
+        return f"interval  {interval.method}{warning}{power}"
+
     def write_hypotheses(self, path: Path) -> None:
         """Write one JSON object per utterance and line, completely or not at all.
 
@@ -129,6 +146,7 @@ def summarise(
     dataset: str,
     normalizer: str,
     decoding: DecodingOptions,
+    rule: Rule = "levenshtein",
     skipped: int,
     decode_seconds: float,
     wall_seconds: float,
@@ -146,10 +164,11 @@ def summarise(
         dataset=dataset,
         normalizer=normalizer,
         decoding=decoding,
+        rule=rule,
         word_errors=total(words),
-        word_interval=bootstrap_interval(words, speakers),
+        word_interval=rate_interval(words, speakers),
         character_errors=total(characters),
-        character_interval=bootstrap_interval(characters, speakers),
+        character_interval=rate_interval(characters, speakers),
         utterances=tuple(utterances),
         skipped=skipped,
         audio_seconds=math.fsum(one.duration for one in utterances),
@@ -165,7 +184,10 @@ def _rate_to_dict(counts: ErrorCounts, interval: Interval) -> dict[str, object]:
         "interval": [_finite(interval.low), _finite(interval.high)],
         "confidence": interval.confidence,
         "method": interval.method,
+        "warning": interval.warning,
         "errors": counts.errors,
+        "match_error_rate": counts.match_error_rate,
+        "information_lost": counts.information_lost,
         **asdict(counts),
     }
 

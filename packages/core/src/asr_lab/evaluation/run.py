@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from asr_lab.data.audio_batch import AudioBatch
@@ -60,6 +61,7 @@ def recognise(
 ) -> EvaluationResult:
     """Recognise and score utterances as the options say."""
     evaluator = Evaluator.of(loaded, options.decoding, options.precision, options.device)
+    evaluator = replace(evaluator, rule=options.rule)
     speakers = {utterance.id: utterance.speaker for utterance in utterances}
     found = batches(options, utterances, evaluator.recipe.sample_rate, evaluator.shortest)
     return evaluator.evaluate(found, label, speakers, unusable)
@@ -82,6 +84,7 @@ def summary(loaded: Loaded, result: EvaluationResult, folder: Path) -> list[str]
     lines = [
         f"{loaded.portable.model} · {loaded.path} on {result.dataset}",
         f"{result.summary()} ({with_loading})",
+        result.doubt(),
     ]
     for one in result.worst[:SHOWN_WORST]:
         lines.append(f"worst  {one.id}: said {one.reference_normalised!r}")

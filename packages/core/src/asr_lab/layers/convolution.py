@@ -73,4 +73,5 @@ class ConvolutionModule(nn.Module):
                 gated, self.depthwise.weight, self.depthwise.bias, padding=around
             )
         mixed = self.depthwise(rearrange(gated, "batch steps dim -> batch dim steps"))
-        return rearrange(mixed, "batch dim steps -> batch steps dim")
+        steps_first: Tensor = rearrange(mixed, "batch dim steps -> batch steps dim")
+        return steps_first
