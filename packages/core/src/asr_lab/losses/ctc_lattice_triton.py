@@ -55,7 +55,7 @@ def exponential(value, top):
     return mantissa, tl.where(value == float("-inf"), NEVER, exponent)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["steps", "width", "blank_id"])
 @no_type_check
 def emit(
     scores,
@@ -313,7 +313,7 @@ def sort_tokens(tokens, order, count, PLACES: tl.constexpr):
     tl.store(order + rank, place, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["steps", "width"])
 @no_type_check
 def walk(
     mantissas,
