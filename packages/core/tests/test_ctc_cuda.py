@@ -99,6 +99,7 @@ def test_plain_torch_keeps_them_too(name: str, scale: int) -> None:
 def test_any_size_will_do(name: str) -> None:
     logits, text = batch_of(*SHAPES[name])
     losses, gradient = results(logits, text)
+    assert gradient.isfinite().all()
     expected, slope = exact(logits, text)
     assert torch.allclose(losses.double(), expected, rtol=LOSS, atol=1e-6)
     assert (gradient - slope).abs().max() <= GRADIENT
