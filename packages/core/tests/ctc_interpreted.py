@@ -38,6 +38,8 @@ CASES = {
     "more scores than a block": case(40, 6, blank_id=39),
     "no tokens at all": case(5, 0),
 }
+# A whole block of forbidden scores, in an utterance without tokens.
+CASES["more scores than a block"][0][1, :, :16] = -torch.inf
 
 
 def results(logits: Tensor, text: Text, blank_id: int) -> list[Tensor]:

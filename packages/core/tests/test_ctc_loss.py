@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,7 +38,9 @@ def results(losses: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     """Return the losses, and the gradient of their sum with different weights."""
     weights = torch.arange(1, len(losses) + 1, dtype=losses.dtype)
     finite = torch.where(losses.isinf(), 0, losses)
-    return losses.detach(), torch.autograd.grad((finite * weights).sum(), scores)[0]
+    # The reference has no gradient where nobody has a step.
+    total = (finite * weights).sum() + 0 * scores.sum()
+    return losses.detach(), torch.autograd.grad(total, scores)[0]
 
 
 @every_arm
@@ -50,6 +54,33 @@ def test_losses_and_gradients_are_those_of_the_reference(
     expected, slope = results(ctc_reference(scores, *text, blank_id=blank_id), scores)
     assert torch.allclose(losses, expected, rtol=EXACT, atol=EXACT)
     assert torch.allclose(gradient, slope, rtol=0, atol=EXACT)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[Tensor, Text, int]:
+    """Draw logits, texts and a blank of any small size; of four texts about one does not fit."""
+    scores, steps, width = draw(st.integers(2, 6)), draw(st.integers(1, 8)), draw(st.integers(0, 5))
+    batch, blank_id = draw(st.integers(1, 3)), draw(st.integers(0, scores - 1))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    logits = torch.randn(batch, steps, scores, generator=generator, dtype=torch.float64)
+    logits *= draw(st.sampled_from([0.1, 1, 4, 30]))
+    said = torch.randint(scores - 1, (batch, width), generator=generator)
+    lengths = torch.randint(steps + 1, (batch,), generator=generator)
+    counts = torch.randint(width + 1, (batch,), generator=generator)
+    return logits.requires_grad_(True), (lengths, said + (said >= blank_id), counts), blank_id
+
+
+@settings(max_examples=60)
+@given(batches())
+def test_any_batch_has_the_losses_and_gradients_of_the_reference(
+    drawn: tuple[Tensor, Text, int],
+) -> None:
+    scores, text, blank_id = drawn
+    expected, slope = results(ctc_reference(scores, *text, blank_id=blank_id), scores)
+    for arm in ARMS.values():
+        losses, gradient = results(arm(scores, *text, blank_id), scores)
+        assert torch.allclose(losses, expected, rtol=EXACT, atol=EXACT)
+        assert torch.allclose(gradient, slope, rtol=0, atol=EXACT)
 
 
 @every_arm

@@ -342,5 +342,6 @@ def test_a_ctc_head_scores_the_tokens_and_the_blank_in_fp32() -> None:
     log_probs = head.log_probs(encoded)
     assert log_probs.shape == (2, 3, 7)
     assert torch.allclose(log_probs, head.linear(values).log_softmax(-1))
+    assert torch.equal(log_probs, head.logits(encoded).log_softmax(-1))
     half = EncoderOutput(Sequences(values.bfloat16(), torch.tensor([3, 2])))
     assert head.bfloat16().log_probs(half).dtype == torch.float32

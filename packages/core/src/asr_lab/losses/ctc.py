@@ -63,12 +63,14 @@ def ctc_losses(
     the kernels nothing waits for the device, and a CUDA graph may hold it; a token or length that
     no text has makes a loss NaN there, and raises ValueError elsewhere. The gradient has none.
     """
-    losses: Tensor = infinite_losses(scores, lengths, tokens, token_lengths, blank_id)
+    apart = infinite_losses
+    if torch.compiler.is_compiling():
+        # It has nothing to gain here, and would trace a gradient that must not be differentiated.
+        apart = torch.compiler.disable(infinite_losses)
+    losses = apart(scores, lengths, tokens, token_lengths, blank_id)
     return losses.masked_fill(losses.isposinf(), 0) if zero_infinity else losses
 
 
-# A compiler has nothing to gain here, and would trace a gradient that must not be differentiated.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def infinite_losses(
     scores: Float[Tensor, "batch steps scores"],
     lengths: Int[Tensor, " batch"],

@@ -67,7 +67,7 @@ def occupancy(
     return of_blank / whole, token, together / whole, said & (token != following)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["steps", "width", "blank_id"])
 @no_type_check
 def differentiate(
     scores,

@@ -57,6 +57,25 @@ def exponential(value, top):
 
 @triton.jit
 @no_type_check
+def normaliser(base, inside, SCORES: tl.constexpr, SPAN: tl.constexpr, ROWS: tl.constexpr):
+    """Return the largest of a step's scores, and the sum of their exponentials relative to it."""
+    top = tl.full([ROWS], float("-inf"), tl.float32)
+    total = tl.zeros([ROWS], tl.float32)
+    for start in range(0, SCORES, SPAN):
+        column = start + tl.arange(0, SPAN)
+        mask = inside[:, None] & (column < SCORES)[None, :]
+        value = tl.load(base[:, None] + column[None, :], mask=mask, other=float("-inf"))
+        value = value.to(tl.float32)
+        higher = tl.maximum(top, tl.max(value, 1))
+        # So far all may be forbidden.
+        less = tl.where(higher == float("-inf"), 0.0, higher)
+        total = total * tl.exp(top - less) + tl.sum(tl.exp(value - less[:, None]), 1)
+        top = higher
+    return top, tl.where(top == float("-inf"), float("nan"), total)
+
+
+@triton.jit(do_not_specialize=["steps", "width", "blank_id"])
+@no_type_check
 def emit(
     scores,
     lengths,
@@ -87,16 +106,7 @@ def emit(
         step = first + tl.arange(0, ROWS)
         inside = step < length
         base = scores + row.to(tl.int64) * row_stride + step.to(tl.int64) * step_stride
-        top = tl.full([ROWS], float("-inf"), tl.float32)
-        total = tl.zeros([ROWS], tl.float32)
-        for start in range(0, SCORES, SPAN):
-            column = start + tl.arange(0, SPAN)
-            mask = inside[:, None] & (column < SCORES)[None, :]
-            value = tl.load(base[:, None] + column[None, :], mask=mask, other=float("-inf"))
-            value = value.to(tl.float32)
-            higher = tl.maximum(top, tl.max(value, 1))
-            total = total * tl.exp(top - higher) + tl.sum(tl.exp(value - higher[:, None]), 1)
-            top = higher
+        top, total = normaliser(base, inside, SCORES, SPAN, ROWS)
         frame = row.to(tl.int64) * steps + step
         place = tl.arange(0, PLACES)
         count = tl.minimum(told_count.to(tl.int32), width)
@@ -290,11 +300,11 @@ def loss_of(totals, walked, powers, length, count, width, CHUNK: tl.constexpr):
         total = tl.load(totals + start + place, mask=start + place < length, other=1.0)
         parts += tl.log(total.to(tl.float64))
         start += CHUNK
-    normaliser = tl.sum(parts, 0)
+    whole = tl.sum(parts, 0)
     path = top.to(tl.float64) * 0.6931471805599453 + tl.log(found.to(tl.float64))
     # Sums of 8192 emissions at `LEAST` are above this.
-    impossible = (top < -115000000) & (normaliser == normaliser)
-    return tl.where(impossible, float("inf"), normaliser - path)
+    impossible = (top < -115000000) & (whole == whole)
+    return tl.where(impossible, float("inf"), whole - path)
 
 
 @triton.jit
@@ -313,7 +323,7 @@ def sort_tokens(tokens, order, count, PLACES: tl.constexpr):
     tl.store(order + rank, place, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["steps", "width"])
 @no_type_check
 def walk(
     mantissas,

@@ -140,8 +140,11 @@ class NativeCTC(torch.autograd.Function):
         found = torch.ops.aten._ctc_loss_backward.Tensor(
             of_losses, log_probs, *others, ctx.blank_id, True
         )
-        # Torch's is NaN at scores of minus infinity, and where NaN does not count.
-        found.masked_fill_(log_probs.isneginf() | (of_losses == 0)[:, None], 0)
+        # Torch's is NaN at scores of minus infinity, and where NaN does not count. Both are rare.
+        if not log_probs.min() > -torch.inf:
+            found.masked_fill_(log_probs.isneginf(), 0)
+        if (nothing := of_losses == 0).any():
+            found.masked_fill_(nothing[:, None], 0)
         return found.transpose(0, 1).to(ctx.dtype), None, None, None, None
 
 

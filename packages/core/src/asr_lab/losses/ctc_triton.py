@@ -2,7 +2,8 @@
 
 The first reads the scores once and keeps of them what the texts need; the second walks the lattice
 forward and backward at the same time, and the third reads the scores again to write the gradient.
-Sizes of blocks follow from the shapes alone, so that results repeat bit by bit.
+Sizes of blocks follow from the numbers of scores and tokens alone, so that results repeat bit by
+bit, and kernels are compiled for no number of steps.
 """
 
 from collections.abc import Callable
@@ -67,10 +68,12 @@ def read(scores: Float[Tensor, "batch steps scores"], texts: Texts, blank_id: in
     shapes = [(batch, steps)] * 2 + [(batch, steps, width + 1)]
     maxima, totals, mantissas = (scores.new_empty(one, dtype=torch.float32) for one in shapes)
     found = Steps(maxima, totals, mantissas, torch.empty_like(mantissas, dtype=torch.int32))
-    ctc_lattice_triton.emit[triton.cdiv(steps, ROWS), batch](
+    # Long texts leave registers for one step at a time.
+    rows = ROWS if width < 512 else 1
+    ctc_lattice_triton.emit[triton.cdiv(steps, rows), batch](
         scores, *texts, *found, steps, width, *scores.stride()[:2], blank_id,
         SCORES=scores.shape[2], SPAN=min(SPAN, triton.next_power_of_2(scores.shape[2])),
-        PLACES=places(width), ROWS=ROWS, num_warps=WARPS,
+        PLACES=places(width), ROWS=rows, num_warps=WARPS,
     )  # fmt: skip
     return found
 
