@@ -112,7 +112,8 @@ def test_half_precision_is_computed_in_fp32(dtype: torch.dtype) -> None:
     single, slope = results(logits.to(dtype).float(), text)
     assert losses.dtype == torch.float32
     assert torch.equal(losses, single)
-    assert torch.equal(gradient, slope.to(dtype))
+    # Another kernel, whose FP32 may differ in the last place: a half may round to its neighbour.
+    torch.testing.assert_close(gradient, slope.to(dtype), rtol=torch.finfo(dtype).eps, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ["letters", "many scores"])
@@ -165,13 +166,14 @@ def test_an_utterance_that_is_not_valid_adds_nothing() -> None:
     assert not found[1].any()
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_nothing_waits_for_the_device() -> None:
     logits, text = batch_of(60, 20, 33)
     results(logits, text)
     torch.cuda.synchronize()
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         results(logits, text)
     finally:
         torch.cuda.set_sync_debug_mode(before)
