@@ -22,6 +22,7 @@ from asr_lab.training.distributed import Group, process_group
 from asr_lab.training.evaluating import RunEvaluator, merged, problems_of
 from asr_lab.training.learner import Learner, StepResult
 from asr_lab.training.recording import check_unchanged
+from asr_lab.training.reproducing import at_level, refuse_coupling
 from asr_lab.training.run_folder import RunFolder
 from asr_lab.training.setup import Setup, length, prepare
 from asr_lab.training.signals import Interrupted, StopRequest, stop_request
@@ -77,7 +78,11 @@ class Trainer:
             check_output(self.config)
         before = RunRecord.read(self.resume).digests if self.resume else None
         plugins = installed_plugins()
-        with process_group(self.config.device) as group, stop_request() as stop:
+        with (
+            process_group(self.config.device) as group,
+            at_level(self.config, group, self.resume),
+            stop_request() as stop,
+        ):
             setup = prepare(self.config, plugins)
             if before is not None:
                 check_unchanged(before, setup)
@@ -120,6 +125,7 @@ def build_learner(setup: Setup, group: Group, plugins: Plugins) -> Learner:
     assert isinstance(model_class, type) and issubclass(model_class, ASRModel)
     with scope(setup.config.seed, "initialisation"):
         model = model_class(setup.config.model_config)
+    refuse_coupling(model, setup.config.repro)
     return Learner(model, setup.config, setup.recipe, group, plugins, setup.steps)
 
 

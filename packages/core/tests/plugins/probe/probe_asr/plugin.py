@@ -1,4 +1,4 @@
-"""Registers the model, a tokenizer and a tracker; variables of the environment disturb a run.
+"""Registers the model, a tokenizer, a precision and a tracker; variables can disturb a run.
 
 PROBE_SIGNAL=SIGTERM:7 sends the process a signal once step 7 is logged. PROBE_EVENTS=FILE appends
 a line for each observing hook. PROBE_SGD=RATE trains with plain gradient descent.
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr_lab.plugins import ModelSpec, Registry, TokenizerSpec, TrackerSpec, hookimpl
+from asr_lab.plugins import ModelSpec, PrecisionSpec, Registry, TokenizerSpec, TrackerSpec, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,6 +51,8 @@ def asr_lab_register(registry: Registry) -> None:
             load=f"{letters}letters_from_bytes",
         )
     )
+    delayed = "probe_asr.delayed:DelayedManager"
+    registry.add(PrecisionSpec(name="delayed", summary="fp32 with a history", manager=delayed))
     target = "probe_asr.tracker:open_notebook"
     registry.add(TrackerSpec(name="notebook", summary="lines in notebook.txt", tracker=target))
 
