@@ -33,12 +33,14 @@ Train = Callable[..., int]
 PROGRAM = "import sys; from asr_lab.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def fresh(words: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+def fresh(
+    words: list[str], program: str = PROGRAM, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own, where no variable is set but those given."""
     names = {GUARD, *(one.name for one in VARIABLES)}
     clean = {name: value for name, value in os.environ.items() if name not in names}
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words],
+        [sys.executable, "-c", program, *words],
         env={**clean, **variables},
         capture_output=True,
         text=True,
@@ -78,23 +80,36 @@ def test_a_level_that_was_asked_for_starts_the_command_again_with_its_variables(
     assert weights(cut) == weights(tmp_path / "here")
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [
-        pytest.param({GUARD: "1"}, id="started again already"),
-        pytest.param({"LOCAL_RANK": "0"}, id="under torchrun"),
-    ],
-)
 def test_where_the_command_cannot_be_started_again_it_says_what_to_export(
-    variables: dict[str, str], command: Command, tmp_path: Path
+    command: Command, tmp_path: Path
 ) -> None:
-    done = fresh(command("--repro replay --output", tmp_path / "run"), **variables)
+    done = fresh(command("--repro replay --output", tmp_path / "run"), LOCAL_RANK="0")
     assert done.returncode == 2
     assert done.stderr == (
         "asr-lab: --repro replay needs PYTHONHASHSEED before Python starts; leave this program, "
         "then: export PYTHONHASHSEED=0\n"
     )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "modules", "answer"),
+    [
+        ({}, "sys", True),
+        ({GUARD: "1"}, "sys", False),
+        ({"WORLD_SIZE": "2"}, "sys", False),
+        ({"TORCHELASTIC_RUN_ID": "none"}, "sys", False),
+        ({}, "pytest", False),
+    ],
+)
+def test_only_a_process_of_the_commands_own_is_started_again_and_only_once(
+    variables: dict[str, str], modules: str, answer: bool
+) -> None:
+    ask = "from asr_lab.cli.reexecution import may_restart; print(may_restart(sys.argv[1:]))"
+    found = fresh(["train", "--seed", "1"], program=f"import sys, {modules}; {ask}", **variables)
+    assert found.stdout == f"{answer}\n", found.stderr
+    inside = f"import sys; sys.argv[1:] = ['train']; {ask}"  # a program that calls the command
+    assert fresh(["of its own"], program=inside).stdout == "False\n"
 
 
 def test_a_process_that_is_not_the_commands_own_is_never_started_again(
@@ -123,6 +138,7 @@ def test_variables_are_set_in_one_line_and_other_values_may_serve(
         assert workspace.is_set is good
 
 
+@pytest.mark.slow
 def test_the_weights_do_not_depend_on_the_order_of_sets(
     command: Command, train: Train, tmp_path: Path
 ) -> None:
@@ -187,12 +203,11 @@ def test_what_a_level_cannot_promise_is_refused_in_one_line(
     words: str,
     train: Train,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     inductor = importlib.import_module("torch._inductor.config")
-    monkeypatch.setattr(inductor, "max_autotune", "compile" in flags)
-    assert train(flags, "--output", tmp_path / "run") == 2
+    with inductor.patch(max_autotune="compile" in flags):
+        assert train(flags, "--output", tmp_path / "run") == 2
     told = capsys.readouterr().err
     assert words in told and told.count("\n") == 1
 

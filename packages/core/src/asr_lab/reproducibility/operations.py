@@ -99,12 +99,6 @@ OPERATIONS = (
         cuda="refused",
         instead="torch.sort",
     ),
-    Operation(
-        name="kthvalue",
-        kernel="kthvalue CUDA",
-        cuda="refused",
-        instead="torch.sort",
-    ),
     Operation(name="the gradient of flash attention", cuda="switched"),
     Operation(name="the gradient of a convolution", cuda="switched"),
     Operation(name="the gradient of indexing", cuda="switched"),
