@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ from asr_lab.cli.reexecution import GUARD, may_restart
 from asr_lab.cli.run_options import parse_run
 from asr_lab.plugins import installed_plugins
 from asr_lab.reproducibility.hash import file_digest
-from asr_lab.reproducibility.levels import VARIABLES, Level, export_line, resolve_level
+from asr_lab.reproducibility.levels import LEVELS, VARIABLES, export_line, resolve_level
 from asr_lab.training.config_io import from_dict
 from asr_lab.training.distributed import Group
 from asr_lab.training.reproducing import at_level, refusals
@@ -27,7 +26,6 @@ from asr_lab.training.stream import BatchStream
 from asr_lab.training.trainer import build_learner
 from asr_lab.utils.errors import UserError
 
-LEVELS = get_args(Level)
 Command = Callable[..., list[str]]
 Train = Callable[..., int]
 PROGRAM = "import sys; from asr_lab.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -74,8 +72,7 @@ def test_a_level_that_was_asked_for_starts_the_command_again_with_its_variables(
     assert found["variable.CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     resumed = fresh(["resume", str(cut)])
     assert resumed.returncode == 0, resumed.stderr
-    (restart,) = record(cut)["restarts"]  # type: ignore[misc]
-    assert restart == {"step": 4, "changes": []}
+    assert record(cut)["restarts"] == [{"step": 4, "changes": []}]
     assert train("--output", tmp_path / "here") == 0  # auto, in this process
     assert weights(cut) == weights(tmp_path / "here")
 
