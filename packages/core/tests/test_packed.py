@@ -53,7 +53,7 @@ def test_an_utterance_takes_its_texts_and_a_hundred_bytes() -> None:
     one = Utterance(
         id="", audio=AudioSource(path=""), text="what somebody has said " * 3, duration=1.0
     )
-    count = 20_000
+    count = 3000
     tracemalloc.start()
     try:
         packed = PackedUtterances(

@@ -131,7 +131,7 @@ def test_neither_processes_nor_prefetching_nor_the_cache_change_the_weights(
     train: Train, whole: Path, tmp_path: Path
 ) -> None:
     expected = weights(whole)
-    loading = [(workers, prefetch, 0) for workers in (0, 1, 3) for prefetch in (1, 4)]
+    loading = [(workers, prefetch, 0) for workers in (0, 1, 3, 8) for prefetch in (1, 4)]
     for number, (workers, prefetch, hours) in enumerate([*loading, (2, 4, 4)]):
         flags = f"--data.workers {workers} --data.prefetch {prefetch} --data.cache-hours {hours}"
         assert train(RANDOM, flags, "--output", tmp_path / str(number)) == 0
