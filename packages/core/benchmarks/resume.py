@@ -4,8 +4,8 @@
 
 plans the epoch of step 10 and that of step 1,000,000 over that many durations, each in a fork, as a
 run does that goes on from there. Memory is that of the process on top of what it had before; the
-floor is one shuffled order of the utterances, of which a plan needs four. What utterances take as an
-index is measured on up to a million of them.
+floor is one shuffled order of the utterances, of which a plan needs four. What utterances take as
+an index is measured on up to a million of them.
 """
 
 import argparse
