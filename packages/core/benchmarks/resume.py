@@ -5,7 +5,7 @@
 plans the epoch of step 10 and that of step 1,000,000 over that many durations, each in a fork, as a
 run does that goes on from there. Memory is that of the process on top of what it had before; the
 floor is one shuffled order of the utterances, of which a plan needs four. What utterances take as
-an index is measured on up to a million of them.
+an index is measured on up to a million of them. Seconds are those that one core has worked.
 """
 
 import argparse
@@ -68,18 +68,18 @@ def gigabytes() -> float:
 
 def locate(durations: NDArray[np.int64], epoch: int, place: int) -> dict[str, float]:
     """Plan an epoch, and find the utterances of a step in it."""
-    before, start = gigabytes(), time.perf_counter()
+    before, start = gigabytes(), time.process_time()
     plan = plan_epoch(durations, [Source(start=0, end=len(durations))], 0, epoch, SETTINGS)
     assert len(plan.step(min(place, plan.steps - 1))[0].indices)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     return {"epoch": epoch, "seconds": seconds, "gigabytes": gigabytes() - before}
 
 
 def indexed(count: int) -> dict[str, float]:
     """Index utterances; return what that takes."""
-    before, start = gigabytes(), time.perf_counter()
+    before, start = gigabytes(), time.process_time()
     index = Index.build(Row(count), lambda text: ())  # type: ignore[arg-type]
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     size = (gigabytes() - before) * 2**30 / len(index)
     return {"utterances": count, "seconds": round(seconds, 2), "bytes_each": round(size)}
 
@@ -89,9 +89,9 @@ def measure(count: int, runs: int) -> dict[str, object]:
     durations = np.random.default_rng(0).integers(1000, 20_000, count)
     # A checkpoint holds the epoch and the step in it.
     steps = plan_epoch(durations, [Source(start=0, end=count)], 0, 0, SETTINGS).steps
-    start = time.perf_counter()
+    start = time.process_time()
     shuffled(count, 0, "floor")
-    floor = time.perf_counter() - start
+    floor = time.process_time() - start
     times: dict[int, list[dict[str, float]]] = {step: [] for step in STEPS}
     for _ in range(runs):
         for step in STEPS:  # in turn, so that both meet the same load

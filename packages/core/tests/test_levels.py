@@ -19,7 +19,7 @@ from asr_lab.reproducibility.hash import file_digest
 from asr_lab.reproducibility.levels import LEVELS, VARIABLES, export_line, resolve_level
 from asr_lab.training.config_io import from_dict
 from asr_lab.training.distributed import Group
-from asr_lab.training.reproducing import at_level, refusals
+from asr_lab.training.levels import at_level, refusals
 from asr_lab.training.setup import prepare
 from asr_lab.training.state import TrainState
 from asr_lab.training.stream import BatchStream
