@@ -21,8 +21,8 @@ from asr_lab.training.display import Display, SilentDisplay
 from asr_lab.training.distributed import Group, process_group
 from asr_lab.training.evaluating import RunEvaluator, merged, problems_of
 from asr_lab.training.learner import Learner, StepResult
-from asr_lab.training.recording import check_unchanged
 from asr_lab.training.levels import at_level, refuse_coupling
+from asr_lab.training.recording import check_unchanged
 from asr_lab.training.run_folder import RunFolder
 from asr_lab.training.setup import Setup, length, prepare
 from asr_lab.training.signals import Interrupted, StopRequest, stop_request
