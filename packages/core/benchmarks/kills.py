@@ -161,17 +161,19 @@ def measure(kills: int, seed: int, folder: Path) -> dict[str, object]:
     finished, run = 0, folder / "run"
     while killed.total() < kills or run.exists():
         rest = draw.uniform(0, LONGEST * undisturbed) if killed.total() < kills else 600
-        if session(words_for(run, flags), watch, rest):
+        words = words_for(run, flags)
+        if session(words, watch, rest):
             assert outcome(run) == expected, "the killed run has other bits"
             finished += 1
             shutil.rmtree(run)
         else:
-            killed[watch.phase] += 1
+            again = words[0] == "resume" and watch.phase == "starting"
+            killed["resuming" if again else watch.phase] += 1
             print(f"{killed.total():4} kills, {finished} runs finished", end="\r", flush=True)
     total = sum(watch.seconds.values())
     return {
         "kills": killed.total(),
-        "kills_while": {phase: killed[phase] for phase in PHASES},
+        "kills_while": {phase: killed[phase] for phase in ("resuming", *PHASES)},
         "share_of_time": {phase: round(s / total, 3) for phase, s in watch.seconds.items()},
         "runs_finished": finished,
         "runs_that_differ": 0,

@@ -2,9 +2,12 @@
 
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from asr_lab.checkpoints.directory import steps
 from asr_lab.cli import main
@@ -94,3 +97,11 @@ def killed(words: list[str], number: int) -> bool:
         main(words)
 
     return forked(doomed).status == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_a_run_killed_twenty_times_at_random_moments_ends_with_the_same_bits() -> None:
+    driver = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+    words = [sys.executable, str(driver), "--kills", "20", "--seed", "1"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
