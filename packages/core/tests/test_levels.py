@@ -109,6 +109,7 @@ def test_only_a_process_of_the_commands_own_is_started_again_and_only_once(
     assert fresh(["of its own"], program=inside).stdout == "False\n"
 
 
+@pytest.mark.skipif(not sys.flags.hash_randomization, reason="the variable is set here")
 def test_a_process_that_is_not_the_commands_own_is_never_started_again(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ from asr_lab.checkpoints.directory import steps
 from asr_lab.cli import main
 from asr_lab.models.base.outputs import LossPart
 from asr_lab.reproducibility.hash import file_digest
+from asr_lab.reproducibility.seeding import scope
 from asr_lab.training import learner
 
 Train = Callable[..., int]
@@ -111,7 +112,6 @@ def test_draws_that_depend_on_what_was_drawn_before_are_noticed(
 def test_a_seed_that_all_micro_batches_share_is_noticed(
     whole: dict[str, str], train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scope = learner.scope
     monkeypatch.setattr(learner, "scope", lambda seed, *purpose, device: scope(seed, "all"))
     assert train(FLAGS, "--output", tmp_path / "shared") == 0
     assert weights(tmp_path / "shared") != whole
