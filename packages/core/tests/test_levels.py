@@ -188,6 +188,31 @@ def test_a_run_computes_on_as_many_threads_as_it_began_with(
         torch.set_num_threads(before)
 
 
+@pytest.mark.gpu
+def test_two_runs_on_a_gpu_have_the_same_bits_and_one_that_was_stopped_has_them_too(
+    command: Command, tmp_path: Path
+) -> None:
+    flags = "--repro exact --device cuda --model.dropout 0.2 --data.noise-snr 5 20 --output"
+    for name in ("first", "second"):
+        done = fresh(command(flags, tmp_path / name))
+        assert done.returncode == 0, done.stderr
+    assert fresh(command(flags, tmp_path / "cut"), PROBE_SIGNAL="SIGKILL:8").returncode == -9
+    assert fresh(["resume", str(tmp_path / "cut")]).returncode == 0
+    first, second, cut = (weights(tmp_path / name) for name in ("first", "second", "cut"))
+    assert first == second == cut
+
+
+@pytest.mark.gpu
+def test_nothing_is_promised_on_a_gpu_unless_it_was_asked_for(
+    command: Command, tmp_path: Path
+) -> None:
+    done = fresh(command("--device cuda --train.steps 2 --output", tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    execution = record(tmp_path / "run")["execution"]
+    assert isinstance(execution, dict)
+    assert (execution["repro"], execution["kernels"]["deterministic"]) == ("off", "false")
+
+
 # Refusals
 
 
