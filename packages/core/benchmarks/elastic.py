@@ -110,11 +110,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", nargs="?", type=Path)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--most", type=int, default=0, help="most processes; 0 for all GPUs, or 4")
     parser.add_argument("--models", nargs="+", default=["conformer", "ssm", "whisper"])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
     options = parser.parse_args()
     facts = torch_facts()
-    most = sum(name.startswith("gpu.") for name in facts) if options.device == "cuda" else 4
+    gpus = sum(name.startswith("gpu.") for name in facts)
+    most = options.most or (gpus if options.device == "cuda" else 4)
     rows = []
     for model in options.models:
         for precision in options.precisions:
