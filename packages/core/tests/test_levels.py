@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from packaging.version import Version
 
 from asr_lab.checkpoints.directory import steps
 from asr_lab.cli.reexecution import GUARD, may_restart
 from asr_lab.cli.run_options import parse_run
 from asr_lab.plugins import installed_plugins
+from asr_lab.reproducibility.deterministic import deterministic
 from asr_lab.reproducibility.hash import file_digest
 from asr_lab.reproducibility.levels import LEVELS, VARIABLES, export_line, resolve_level
 from asr_lab.training.config_io import from_dict
 from asr_lab.training.distributed import Group
-from asr_lab.training.levels import at_level, refusals
+from asr_lab.training.levels import at_level, compiler_is_deterministic, refusals
 from asr_lab.training.setup import prepare
 from asr_lab.training.state import TrainState
 from asr_lab.training.stream import BatchStream
@@ -237,6 +239,16 @@ def test_what_a_level_cannot_promise_is_refused_in_one_line(
         assert train(flags, "--output", tmp_path / "run") == 2
     told = capsys.readouterr().err
     assert words in told and told.count("\n") == 1
+
+
+def test_deterministic_mode_reaches_the_compiler_of_newer_torch() -> None:
+    newer = Version(torch.__version__) >= Version("2.10")
+    assert compiler_is_deterministic() is newer
+    if newer:
+        config = importlib.import_module("torch._inductor.config")
+        with deterministic():
+            assert config.deterministic
+        assert not config.deterministic
 
 
 def test_the_same_is_not_refused_where_nothing_is_promised(train: Train, tmp_path: Path) -> None:

@@ -72,6 +72,11 @@ def refusals(config: RunConfig, level: Level, group: Group) -> list[str]:
             f"--repro {level} needs kernels that are chosen alike in every run; {setting} times "
             f"them and takes the fastest; unset it or say --repro off"
         )
+    if config.train.compile and group.device.type == "cuda" and not compiler_is_deterministic():
+        problems.append(
+            f"--repro {level} needs torch 2.10 or newer to compile, for older ones time kernels; "
+            f"this is {torch.__version__}; say --no-train.compile"
+        )
     if level in ("exact", "elastic") and manager_class(config.precision).has_history:
         problems.append(
             f"--precision {config.precision} computes with what earlier steps left behind, which "
@@ -112,6 +117,13 @@ def autotuning() -> str:
     from torch._inductor import config
 
     return next((f"inductor's {name}" for name in AUTOTUNING if getattr(config, name, False)), "")
+
+
+def compiler_is_deterministic() -> bool:
+    """Say whether deterministic mode reaches torch's compiler: from torch 2.10 on."""
+    from torch._inductor import config
+
+    return hasattr(config, "deterministic")
 
 
 def refuse_coupling(model: ASRModel[ModelConfig], level: str) -> None:
