@@ -59,23 +59,29 @@ def plain(folder: Path, point: str, path: str) -> str:
     return f"{point} {re.sub(r'[0-9a-f]{8}', 'N', name)}"
 
 
+# What is after one thing is before the next, and the disk is the same; and files that are replaced
+# whole are all replaced alike.
+DISTINCT = re.compile(
+    r"(before|after (fsync folder|remove)) .*(checkpoints|run\.json|\.jsonl$|\.$)"
+)
+
+
 @pytest.mark.parametrize(
     "points",
     [
-        pytest.param(("before", "after fsync folder", "after remove"), id="one of each moment"),
-        # What is after one thing is before the next, and the disk is the same.
-        pytest.param(("before", "after"), id="all", marks=pytest.mark.slow),
+        pytest.param(DISTINCT, id="distinct"),
+        pytest.param(re.compile(""), id="all", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_killed_at_any_fail_point_goes_on_to_the_same_bits(
-    points: tuple[str, ...], command: Command, tmp_path: Path
+    points: re.Pattern[str], command: Command, tmp_path: Path
 ) -> None:
     assert main(command(FLAGS, "--output", tmp_path / "first")) == 0  # everything is imported
     whole = tmp_path / "whole"
     names = events_of(whole, command(FLAGS, "--output", whole))
     expected = outcome(whole)
-    chosen = [name for name in dict.fromkeys(names) if name.startswith(points)]
-    assert len(chosen) > 25
+    chosen = [name for name in dict.fromkeys(names) if points.match(name)]
+    assert len(chosen) > 20
     for name in chosen:
         # The last time, for there is an older checkpoint then, which must not be the only one.
         number = max(n for n, other in enumerate(names) if other == name)
