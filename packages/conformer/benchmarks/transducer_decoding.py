@@ -1,6 +1,6 @@
 """Measure greedy transducer search against transformers' `ParakeetForRNNT/TDT.generate`.
 
-    python packages/conformer/benchmarks/transducer_decoding.py docs/results/decoding-rnnt.json --kinds rnnt
+    python packages/conformer/benchmarks/transducer_decoding.py OUTPUT.json --kinds rnnt
 
 The large size with random weights in FP32, 32 utterances of 12 to 16 s. The projection of the
 encoder is whitened, and the blank's bias found by bisection, so that the asked number of tokens a

@@ -127,6 +127,19 @@ def test_a_crash_while_old_ones_are_deleted_leaves_whole_ones_and_no_real_name_t
         goes_on(moment)
 
 
+def test_a_damaged_newer_one_does_not_drive_out_what_a_run_goes_on_from(disk: Disk) -> None:
+    newest = disk.folder / "step-00000009"
+    write(disk.folder, 9, 9.0)
+    content = bytearray((newest / "model.safetensors").read_bytes())
+    content[-1] ^= 1  # of the right size, so that only reading it tells
+    (newest / "model.safetensors").write_bytes(content)
+    write(disk.folder, 3, 3.0)
+    prune(disk.folder, 1, newest=3)
+    found, problems = latest(disk.folder)
+    assert found is not None and value_of(found) == 3.0 and len(problems) == 1
+    assert [step for step, _ in steps(disk.folder)] == [3, 9]
+
+
 def test_a_crash_while_a_file_is_replaced_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()

@@ -146,6 +146,7 @@ def test_the_doctor_as_json_has_the_same_parts(
     found = json.loads(printed(capsys, "doctor", "--json"))
     assert set(found) == {"machine", "precisions", "plugins", "optional"}
     assert found["machine"]["asr-lab"] == version("asr-lab-core")
+    assert found["machine"]["package.torch"] == version("torch")
     assert found["precisions"]["broken"].startswith("no: acme failed with ModuleNotFoundError")
 
 

@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -20,6 +21,7 @@ from asr_lab.reproducibility.environment import (
     environment_changes,
     machine,
     packages,
+    triton_digest,
     variables,
 )
 from asr_lab.reproducibility.record import RECORD, RecordError
@@ -68,6 +70,11 @@ def test_variables_are_recorded_only_if_they_are_set(monkeypatch: pytest.MonkeyP
     assert facts["variable.OMP_NUM_THREADS"] == "3"
     assert "variable.CUBLAS_WORKSPACE_CONFIG" not in facts
     assert "hidden" not in facts.values()
+
+
+def test_the_digest_of_the_kernels_is_that_of_their_sources() -> None:
+    assert re.fullmatch("[0-9a-f]{64}", triton_digest())
+    assert triton_digest() == triton_digest()
 
 
 def test_packages_that_are_not_installed_are_left_out() -> None:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_lab.data.plan import EpochPlan, PlanSettings, Source, plan_epoch
+from asr_lab.data.plan import EpochPlan, PlanSettings, Source, _cut, plan_epoch
 
+GOLDEN = ["101c0efcfa51f488", "a94e6c38c3db7a4b", "b6a51e8297e5385b"]
 SETTINGS = PlanSettings(batch_seconds=20.0, max_utterances=8)
 
 
@@ -118,3 +119,51 @@ def test_a_filler_keeps_its_shape_and_does_not_count() -> None:
 @pytest.mark.parametrize("count", [70_000])
 def test_a_corpus_larger_than_one_pool_is_planned_whole(count: int) -> None:
     assert sorted(utterances(plan(count))) == list(range(count))
+
+
+def cut_one_after_the_other(lengths: list[float], budget: float, most: int) -> list[int]:
+    """Cut a row as it is defined: a run grows while its longest times its number fits."""
+    sizes, start = list[int](), 0
+    while start < len(lengths):
+        size = 1
+        while (
+            size < most
+            and start + size < len(lengths)
+            and max(lengths[start : start + size + 1]) * (size + 1) <= budget
+        ):
+            size += 1
+        sizes.append(size)
+        start += size
+    return sizes
+
+
+lengths_in_rows = st.lists(
+    st.lists(st.floats(1, 100, width=32), max_size=40), min_size=1, max_size=5
+)
+
+
+@given(lengths_in_rows, st.floats(1, 300, width=32), st.integers(1, 9))
+def test_rows_that_are_cut_side_by_side_are_cut_as_one_after_the_other(
+    rows: list[list[float]], budget: float, most: int
+) -> None:
+    found = _cut([np.array(row, np.float64) for row in rows], budget, most)
+    assert [sizes.tolist() for sizes in found] == [
+        cut_one_after_the_other(row, budget, most) for row in rows
+    ]
+
+
+def test_plans_are_those_of_every_release() -> None:
+    """A plan is part of what a run promises: other batches are another run."""
+    made = [
+        plan(),
+        plan(count=1000, seed=7, epoch=3, speeds=(0.9, 1.0, 1.1), micro_batches=4),
+        plan(count=5, micro_batches=8),
+    ]
+    assert [one.digest()[:16] for one in made] == GOLDEN
+
+
+def test_a_position_in_the_millionth_step_is_found_without_the_steps_before_it() -> None:
+    """What a plan costs depends on its index, and not on the epoch or the step asked for."""
+    first, late = plan(epoch=0), plan(epoch=100_000)
+    assert sorted(utterances(late)) == sorted(utterances(first))
+    assert len(late.order) == len(first.order) and late.digest() != first.digest()

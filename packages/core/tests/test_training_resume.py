@@ -43,6 +43,11 @@ def untimed(run: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if k != "seconds"} for line in metrics(run)]
 
 
+def digests(run: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((run / "run.json").read_text())["digests"]
+    return {name: value for name, value in found.items() if "result" not in name}  # it has times
+
+
 def status(run: Path) -> str:
     return str(json.loads((run / "run.json").read_text())["status"])
 
@@ -131,11 +136,12 @@ def test_neither_processes_nor_prefetching_nor_the_cache_change_the_weights(
     train: Train, whole: Path, tmp_path: Path
 ) -> None:
     expected = weights(whole)
-    loading = [(workers, prefetch, 0) for workers in (0, 1, 3) for prefetch in (1, 4)]
+    loading = [(workers, prefetch, 0) for workers in (0, 1, 3, 8) for prefetch in (1, 4)]
     for number, (workers, prefetch, hours) in enumerate([*loading, (2, 4, 4)]):
         flags = f"--data.workers {workers} --data.prefetch {prefetch} --data.cache-hours {hours}"
         assert train(RANDOM, flags, "--output", tmp_path / str(number)) == 0
         assert weights(tmp_path / str(number)) == expected, flags
+        assert digests(tmp_path / str(number)) == digests(whole), flags
     assert train(RANDOM, "--seed 1 --output", tmp_path / "other") == 0
     assert weights(tmp_path / "other") != expected
 

@@ -121,7 +121,15 @@ def test_the_record_holds_everything_that_decides_a_run(
     assert found["source"] == {}
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests.values())
     assert execution.pop("seconds_to_first_step") > 0
-    assert execution == {"device": "cpu", "precision": "fp32", "mode": "eager", "processes": 1}
+    kernels = execution.pop("kernels")
+    assert kernels["deterministic"] == "true" and len(kernels["triton"]) == 64
+    assert execution == {
+        "device": "cpu",
+        "precision": "fp32",
+        "mode": "eager",
+        "processes": 1,
+        "repro": "exact",
+    }
     environment = found["environment"]
     assert isinstance(environment, dict) and environment["probe.weather"] == "fair"
     assert {"python", "torch", "package.asr-lab-core"} <= set(environment)

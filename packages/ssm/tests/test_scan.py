@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from asr_lab.models.ssm.reference import scan_step_by_step
-from asr_lab.models.ssm.scan import scan
+from asr_lab.models.ssm.scan import product_sum, running_sum, scan
+from asr_lab.reproducibility.deterministic import deterministic
 
 EXACT = 1e-10
 SINGLE = 1e-5
@@ -129,3 +130,27 @@ def test_the_scan_computes_in_fp32_under_bf16_autocast() -> None:
     assert torch.equal(found, expected)
     half = scan(*(part.bfloat16() for part in parts), chunk=8)
     assert half.dtype == torch.float32
+
+
+def test_the_deterministic_sum_is_the_running_sum_and_has_its_gradient() -> None:
+    values = torch.randn(2, 3, 70, 4, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn_like(values)
+    found, expected = product_sum(values), values.cumsum(-2)
+    torch.testing.assert_close(found, expected)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), values)
+    (wanted,) = torch.autograd.grad((expected * weights).sum(), values)
+    torch.testing.assert_close(gradient, wanted)
+    assert torch.equal(running_sum(values), expected)
+    assert product_sum(values.float()).dtype == torch.float32
+
+
+@pytest.mark.gpu
+def test_the_scan_runs_in_deterministic_mode_and_gives_the_same_bits() -> None:
+    shape = {"inputs": (2, 300, 4, 8), "log_decay": (2, 300, 4)}
+    parts = {name: torch.randn(size, device="cuda") for name, size in shape.items()}
+    parts["log_decay"] = -parts["log_decay"].abs()
+    keys = torch.randn(2, 300, 16, device="cuda")
+    with deterministic():
+        first = scan(**parts, keys=keys, queries=keys, chunk=64)
+        for _ in range(5):
+            assert torch.equal(scan(**parts, keys=keys, queries=keys, chunk=64), first)

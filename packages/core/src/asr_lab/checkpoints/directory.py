@@ -22,7 +22,14 @@ from asr_lab.checkpoints.errors import (
     NewerCheckpointError,
 )
 from asr_lab.reproducibility.hash import bytes_digest, canonical_json, config_digest
-from asr_lab.utils.files import PARTIAL, fsync_folder, replace, write_file, writing
+from asr_lab.utils.files import (
+    PARTIAL,
+    between_fail_points,
+    fsync_folder,
+    replace,
+    write_file,
+    writing,
+)
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -218,14 +225,19 @@ def latest(folder: Path) -> tuple[Path | None, list[str]]:
     return None, problems
 
 
-def prune(folder: Path, keep: int, protect: Collection[int] = ()) -> list[Path]:
+def prune(
+    folder: Path, keep: int, protect: Collection[int] = (), newest: int | None = None
+) -> list[Path]:
     """Delete all but the newest `keep` complete checkpoints and those of the steps to `protect`.
 
-    Incomplete ones neither count nor go. Returns what was deleted; raises CannotWriteError.
+    Incomplete ones neither count nor go, nor do those after the step `newest`, if it is given: a
+    run that went on from that step was told that they are damaged. Returns what was deleted; raises
+    CannotWriteError.
     """
     if keep < 1:
         raise ValueError(f"keep must be 1 or more; got {keep}")
-    complete = [(step, path) for step, path in steps(folder) if _is_complete(path)]
+    found = [one for one in steps(folder) if newest is None or one[0] <= newest]
+    complete = [(step, path) for step, path in found if _is_complete(path)]
     old = [path for step, path in complete[:-keep] if step not in protect]
     for path in old:
         delete(path)
@@ -271,6 +283,7 @@ def remove_leftovers(folder: Path) -> list[Path]:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        with between_fail_points("remove", path):
+            shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -58,10 +58,16 @@ def run(argv: Sequence[str]) -> int:
 
 
 def machine_facts() -> dict[str, str]:
-    """Return the facts about machine, torch and GPUs; a torch that does not import is one."""
-    from asr_lab.reproducibility.environment import machine, torch_facts, variables
+    """Return what a run's record says of its environment; a torch that does not import is told."""
+    from asr_lab.reproducibility.environment import (
+        code,
+        machine,
+        packages,
+        torch_facts,
+        variables,
+    )
 
-    facts = {"asr-lab": version("asr-lab-core"), **machine(), **variables()}
+    facts = {"asr-lab": version("asr-lab-core"), **code(), **machine(), **variables(), **packages()}
     try:
         return {**facts, **torch_facts()}
     except (ImportError, OSError, RuntimeError) as error:

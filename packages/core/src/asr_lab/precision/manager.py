@@ -24,6 +24,9 @@ class PrecisionManager:
     """What `autocast` computes matrix products in."""
     scales: bool = False
     """True if the loss is scaled: a gradient that overflows then means a scale too large."""
+    has_history: bool = False
+    """True if a step computes with what earlier ones left behind and `state_dict` does not keep,
+    as delayed scaling does: such a run cannot be resumed bit for bit."""
     matmul: str = "highest"
     """Precision of FP32 matrix products on the GPU: `highest` is IEEE FP32, `high` TF32."""
 

@@ -15,12 +15,15 @@ from pathlib import Path
 CORE = "asr-lab-core"
 VARIABLES = (
     "ATEN_CPU_CAPABILITY",
+    "CAUSAL_CONV1D_DETERMINISTIC",
     "CUBLAS_WORKSPACE_CONFIG",
     "CUDA_LAUNCH_BLOCKING",
     "CUDA_VISIBLE_DEVICES",
+    "MAMBA_DETERMINISTIC",
     "MKL_CBWR",
     "MKL_NUM_THREADS",
     "NCCL_ALGO",
+    "NCCL_NVLS_ENABLE",
     "NCCL_PROTO",
     "NVIDIA_TF32_OVERRIDE",
     "NVTE_ALLOW_NONDETERMINISTIC_ALGO",
@@ -28,8 +31,11 @@ VARIABLES = (
     "PYTHONHASHSEED",
     "PYTORCH_ALLOC_CONF",
     "PYTORCH_CUDA_ALLOC_CONF",
+    "TORCHINDUCTOR_DETERMINISTIC",
+    "TORCHINDUCTOR_MAX_AUTOTUNE",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
     "TRITON_CACHE_AUTOTUNING",
+    "TRITON_INTERPRET",
 )
 SOURCES = ("*.py", "*.toml", "*.cpp", "*.cu")
 """What counts as code; data have digests of their own."""
@@ -162,11 +168,31 @@ def torch_facts() -> dict[str, str]:
     facts["cuda"] = str(torch.version.cuda or torch.version.hip)
     facts["cudnn"] = str(torch.backends.cudnn.version())
     facts["driver"] = _driver()
+    if torch.distributed.is_available() and torch.distributed.is_nccl_available():
+        facts["nccl"] = ".".join(map(str, torch.cuda.nccl.version()))
     for index in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(index)
         memory = f"{gpu.total_memory / 2**30:.0f} GiB"
         facts[f"gpu.{index}"] = f"{gpu.name}, capability {gpu.major}.{gpu.minor}, {memory}"
     return facts
+
+
+def triton_digest() -> str:
+    """Return the SHA-256 of the lab's Triton kernels, whose configurations stand in their sources.
+
+    `none` where there are none. Kernels of others are covered by the versions of their packages.
+    """
+    import asr_lab
+
+    found = sorted(
+        (path.name, path.read_bytes())
+        for folder in asr_lab.__path__
+        for path in Path(folder).rglob("*_triton.py")
+    )
+    hasher = hashlib.sha256()
+    for name, content in found:
+        hasher.update(b"%s %d " % (name.encode(), len(content)) + content)
+    return hasher.hexdigest() if found else "none"
 
 
 def _driver() -> str:

@@ -118,6 +118,10 @@ class RunConfig:
     """`cpu`, `cuda` or `cuda:N`; empty for the GPU if there is a usable one."""
     seed: int = 0
     """Seed of everything random."""
+    repro: Literal["auto", "off", "replay", "exact", "elastic"] = "auto"
+    """What is promised about the bits: the same run has them again (replay), so has one that was
+    killed and resumed (exact), so has one on other numbers of processes (elastic). auto is exact on
+    the CPU and off on GPUs."""
     output: str = ""
     """Folder of the run; empty for `outputs/MODEL-PRESET-NNNN`."""
     overwrite: bool = False

@@ -20,6 +20,7 @@ from asr_lab.precision import PrecisionManager, get_precision_manager
 from asr_lab.reproducibility.seeding import scope
 from asr_lab.training.config import RunConfig
 from asr_lab.training.distributed import Group
+from asr_lab.training.elastic import GradientTree
 from asr_lab.training.optimizers import MovingAverage, build_optimizer
 from asr_lab.training.schedules import learning_rate
 
@@ -77,7 +78,10 @@ class Learner:
         if config.train.compile:
             for region in self.unwrapped.regions:
                 region.compile()
-        self.loss = group.wrap(_Loss(self.model))
+        loss = _Loss(self.model)
+        elastic = config.repro == "elastic"
+        self.tree = GradientTree(self.model, group) if elastic else None
+        self.loss = loss if elastic else group.wrap(loss)
         self.optimizer = build_optimizer(self.model, config.train, plugins)
         decay = config.train.ema
         self.average = MovingAverage(self.model, decay) if decay else None
@@ -90,6 +94,8 @@ class Learner:
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         counts = self._counts(batches)
         sums = self._gradients(batches, counts, step)
+        if self.tree is not None:
+            self.tree.check_buffers(statistics)
         lr = learning_rate(self.config.train, step, self.steps)
         for settings in self.optimizer.param_groups:
             settings["lr"] = lr
@@ -123,7 +129,10 @@ class Learner:
     def _gradients(
         self, batches: Sequence[AudioBatch], counts: Mapping[str, int], step: int
     ) -> dict[str, Tensor]:
-        """Add up the gradients of the micro-batches; return the sums of the loss parts."""
+        """Add up the gradients of the micro-batches; return the sums of the loss parts.
+
+        With a tree, both are those of all processes.
+        """
         sums: dict[str, Tensor] = {}
         first, seed, device = self.group.rank * len(batches), self.config.seed, self.group.device
         with self.precision.step():
@@ -134,17 +143,21 @@ class Learner:
                         with self.precision.autocast():
                             total, parts = self.loss(batch, counts)
                         # Data parallelism takes the mean over processes; the sum is wanted.
-                        self.precision.backward(total * self.group.size)
+                        self.precision.backward(total if self.tree else total * self.group.size)
+                if self.tree is not None:
+                    self.tree.add(parts)
+                    continue
                 for name, value in parts.items():
                     sums[name] = sums[name] + value if name in sums else value
-        return sums
+        return sums if self.tree is None else self.tree.finish()
 
     def _exchange(self, last: bool) -> AbstractContextManager[object]:
         return nullcontext() if last else self.group.unsynchronised(self.loss)
 
     def _losses(self, sums: Mapping[str, Tensor], counts: Mapping[str, int]) -> dict[str, float]:
         names = sorted(sums)
-        totals = self.group.sum_tensor(torch.stack([sums[name] for name in names])).tolist()
+        stacked = torch.stack([sums[name] for name in names])
+        totals = (stacked if self.tree else self.group.sum_tensor(stacked)).tolist()
         return {name: x / max(counts[name], 1) for name, x in zip(names, totals, strict=True)}
 
     def averaged(self) -> AbstractContextManager[object]:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from asr_lab.plugins import Plugins
 from asr_lab.plugins.observers import Observers
-from asr_lab.reproducibility.environment import environment
+from asr_lab.precision import get_precision_manager
+from asr_lab.reproducibility.deterministic import kernel_facts
+from asr_lab.reproducibility.environment import environment, triton_digest
 from asr_lab.reproducibility.hash import text_digest
+from asr_lab.reproducibility.levels import Level, resolve_level
 from asr_lab.reproducibility.record import RunRecord
 from asr_lab.training.config_io import to_dict
 from asr_lab.training.distributed import Group
@@ -46,8 +49,21 @@ def new_record(folder: Path, setup: Setup, group: Group, plugins: Plugins) -> Ru
             "precision": config.precision,
             "mode": "compiled" if config.train.compile else "eager",
             "processes": group.size,
+            "repro": level_of(setup, group),
+            "kernels": kernels(config.precision, group),
         },
     )
+
+
+def level_of(setup: Setup, group: Group) -> Level:
+    """Return the level of reproducibility of a run on the device at hand."""
+    return resolve_level(setup.config.repro, group.device.type)
+
+
+def kernels(precision: str, group: Group) -> dict[str, str]:
+    """Return which kernels torch takes in a training step, and the digest of those in Triton."""
+    with get_precision_manager(precision, group.device).step():
+        return {**kernel_facts(), "triton": triton_digest()}
 
 
 def environment_with_plugins(plugins: Plugins) -> dict[str, str]:

@@ -25,7 +25,7 @@ from asr_lab.reproducibility.record import RunRecord, Status
 from asr_lab.training.claiming import claim_folder
 from asr_lab.training.distributed import Group
 from asr_lab.training.learner import Learner, StepResult
-from asr_lab.training.recording import environment_with_plugins, new_record
+from asr_lab.training.recording import environment_with_plugins, level_of, new_record
 from asr_lab.training.setup import Setup
 from asr_lab.training.signals import Interrupted
 from asr_lab.training.starting import SOURCE
@@ -76,6 +76,7 @@ class RunFolder:
             self._keep_source()
             if self.group.first:
                 self.record.write(self.path)
+                remove_leftovers(self.path)
                 remove_leftovers(self.checkpoints)
                 self._open_trackers()
                 self.observers.run_started(self.path, self.record.to_dict())
@@ -138,6 +139,8 @@ class RunFolder:
             stored = checkpoint.state["run"]
             assert isinstance(stored, Mapping)
             state = TrainState.from_dict(stored)
+            if self.group.first:  # a kill may have come between a save and this
+                self._prune(state)
         if self.resumed:
             self._restarted(state)
         self.log_bad_utterances(state, self.setup.unusable)
@@ -147,6 +150,8 @@ class RunFolder:
         """Record that the run goes on, and forget what will be done again."""
         here = environment_with_plugins(self.plugins)
         changes = environment_changes(self.record.environment, here)
+        before, now = self.record.execution.get("repro", "off"), level_of(self.setup, self.group)
+        changes += [f"repro: {before} -> {now}"] if before != now else []
         self.record = self.record.restarted(state.step, tuple(changes))
         if self.group.first:
             self.record.write(self.path)
@@ -160,9 +165,12 @@ class RunFolder:
         if self.group.first:
             tensors, plain = learner.tensors()
             path = save(self.checkpoints, state.step, tensors, {**plain, "run": state.to_dict()})
-            prune(self.checkpoints, self.setup.config.train.keep)
+            self._prune(state)
             self.observers.checkpoint_saved(self.path, state.step, path)
         self.group.barrier()
+
+    def _prune(self, state: TrainState) -> None:
+        prune(self.checkpoints, self.setup.config.train.keep, newest=state.step)
 
     def write_best(self, learner: Learner, state: TrainState, result: EvaluationResult) -> None:
         """Write the model, as its weights are now, to `best.pt`."""

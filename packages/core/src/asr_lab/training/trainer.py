@@ -21,6 +21,7 @@ from asr_lab.training.display import Display, SilentDisplay
 from asr_lab.training.distributed import Group, process_group
 from asr_lab.training.evaluating import RunEvaluator, merged, problems_of
 from asr_lab.training.learner import Learner, StepResult
+from asr_lab.training.levels import at_level, refuse_coupling
 from asr_lab.training.recording import check_unchanged
 from asr_lab.training.run_folder import RunFolder
 from asr_lab.training.setup import Setup, length, prepare
@@ -78,7 +79,11 @@ class Trainer:
             check_output(self.config)
         before = RunRecord.read(self.resume).digests if self.resume else None
         plugins = installed_plugins()
-        with process_group(self.config.device) as group, stop_request() as stop:
+        with (
+            process_group(self.config.device) as group,
+            at_level(self.config, group, self.resume),
+            stop_request() as stop,
+        ):
             setup = prepare(self.config, plugins, self.resume and self.resume / SOURCE)
             if before is not None:
                 check_unchanged(before, setup)
@@ -121,6 +126,7 @@ def build_learner(setup: Setup, group: Group, plugins: Plugins) -> Learner:
     assert isinstance(model_class, type) and issubclass(model_class, ASRModel)
     with scope(setup.config.seed, "initialisation"):
         model = model_class(setup.config.model_config)
+    refuse_coupling(model, setup.config.repro)
     if setup.start is not None:
         setup.start.load_into(model)
     return Learner(model, setup.config, setup.recipe, group, plugins, setup.steps)

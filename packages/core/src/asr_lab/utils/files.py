@@ -1,6 +1,8 @@
 """Write files so that after a crash there is the old content or the new one, never half of it.
 
-Everything that must survive goes through `write_file`, `fsync_folder` and `replace`.
+Everything that must survive goes through `write_file`, `fsync_folder` and `replace`. What they ask
+of the system stands between two fail points, at which tests and drivers kill the process: audit
+events (`sys.addaudithook`) named EVENT, with what is next, such as `before fsync`, and the path.
 """
 
 import os
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from asr_lab.utils.errors import UserError
 
+EVENT = "asr_lab.files"
 PARTIAL = ".partial-"
 """What names of unfinished files and folders start with; such a name may always be deleted."""
 
@@ -32,6 +35,14 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def between_fail_points(what: str, path: Path) -> Iterator[None]:
+    """Span something that is asked of the system: `write`, `fsync`, `rename`, `remove`, …"""
+    sys.audit(EVENT, f"before {what}", os.fspath(path))
+    yield
+    sys.audit(EVENT, f"after {what}", os.fspath(path))
+
+
 def write_file(path: Path, data: bytes | str) -> None:
     """Write a file and wait until its content is on the disk; text is UTF-8.
 
@@ -43,9 +54,11 @@ def write_file(path: Path, data: bytes | str) -> None:
 
 def _write(path: Path, data: bytes | str) -> None:
     with path.open("wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
+        with between_fail_points("write", path):
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+        with between_fail_points("fsync", path):
+            os.fsync(file.fileno())
 
 
 def fsync_folder(folder: Path) -> None:
@@ -55,7 +68,8 @@ def fsync_folder(folder: Path) -> None:
     with writing(folder):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            with between_fail_points("fsync folder", folder):
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
@@ -65,7 +79,7 @@ def replace(source: Path, target: Path) -> None:
 
     Raises CannotWriteError.
     """
-    with writing(target):
+    with writing(target), between_fail_points("rename", source):
         os.replace(source, target)
 
 
@@ -78,7 +92,8 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     with writing(path):
         try:
             _write(partial, data)
-            os.replace(partial, path)
+            with between_fail_points("rename", partial):
+                os.replace(partial, path)
         except BaseException:
             with suppress(OSError):
                 partial.unlink()
@@ -95,17 +110,24 @@ def append_line(path: Path, line: str, *, durable: bool = False) -> None:
         raise ValueError("a line holds no line break")
     content = f"{line}\n".encode()
     with writing(path), path.open("ab", buffering=0) as file:
-        written = file.write(content)
+        with between_fail_points("append", path):
+            written = file.write(content)
         if written != len(content):
             raise OSError(f"{written} of {len(content)} bytes fitted")
         if durable:
-            os.fsync(file.fileno())
+            with between_fail_points("fsync", path):
+                os.fsync(file.fileno())
 
 
 def is_taken(folder: Path) -> bool:
-    """Return True unless the folder can be made, or is there and empty."""
+    """Return True unless the folder can be made, or is there and empty.
+
+    What a killed process left unfinished does not count.
+    """
     with writing(folder):
-        return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        if not folder.is_dir():
+            return folder.exists()
+        return any(not path.name.startswith(PARTIAL) for path in folder.iterdir())
 
 
 def make_numbered(parent: Path, name: str, number: int = 1) -> Path:

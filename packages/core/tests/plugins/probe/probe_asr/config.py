@@ -15,6 +15,12 @@ class ProbeConfig(ModelConfig):
     """Probability of zeroing an activation."""
     poison: int = 0
     """Training pass (from 1) whose loss is not finite; -1 for all of them, 0 for none."""
+    follow: bool = True
+    """Follow the level of the features in a running statistic."""
+    coupled: bool = False
+    """Say that utterances see each other."""
+    put: bool = False
+    """Use an operation that has no deterministic kernel."""
     ctc: bool = True
     """False makes it say that it needs no alignment; it has a CTC head all the same."""
 

@@ -52,6 +52,7 @@ class ProbeModel(CTCModel[ProbeConfig]):
         """Build encoder and head."""
         super().__init__(config, ProbeEncoder(config), config.dim)
         self.register_buffer("level", torch.zeros(()))
+        self.couples_utterances = config.coupled
         self.passes = 0
 
     def loss(self, batch: Batch) -> LossParts:
@@ -60,7 +61,10 @@ class ProbeModel(CTCModel[ProbeConfig]):
         self.passes += 1
         spoilt = self.config.poison in (-1, self.passes)
         factor = float("nan") if spoilt else 1.0
-        self.level.lerp_(batch.features.values.mean() * factor, 0.1)
+        if self.config.follow:
+            self.level.lerp_(batch.features.values.mean() * factor, 0.1)
+        if self.config.put:
+            torch.zeros(1).put_(torch.tensor([0]), torch.ones(1))
         return {"ctc": LossPart(sum=part.sum * factor, count=part.count)}
 
     def transcribe(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:

@@ -1,4 +1,4 @@
-"""Registers a model, a tokenizer, formats, a tracker; variables of the environment disturb a run.
+"""Registers a model, a tokenizer, formats, a precision, a tracker; variables can disturb a run.
 
 PROBE_SIGNAL=SIGTERM:7 sends the process a signal once step 7 is logged. PROBE_EVENTS=FILE appends
 a line for each observing hook. PROBE_SGD=RATE trains with plain gradient descent.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from asr_lab.plugins import (
     FormatSpec,
     ModelSpec,
+    PrecisionSpec,
     Registry,
     TokenizerSpec,
     TrackerSpec,
@@ -76,6 +77,8 @@ def asr_lab_register(registry: Registry) -> None:
     )
     for spec in FORMATS:
         registry.add(spec)
+    delayed = "probe_asr.delayed:DelayedManager"
+    registry.add(PrecisionSpec(name="delayed", summary="fp32 with a history", manager=delayed))
     target = "probe_asr.tracker:open_notebook"
     registry.add(TrackerSpec(name="notebook", summary="lines in notebook.txt", tracker=target))
 

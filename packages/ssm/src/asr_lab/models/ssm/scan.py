@@ -32,9 +32,27 @@ def scan(
         )
         steps = inputs.shape[1]
         if steps <= chunk:
-            return _within(inputs, log_decay.cumsum(1), keys, queries)
+            return _within(inputs, running_sum(log_decay), keys, queries)
         parts = [_split(part, chunk) for part in (inputs, log_decay, keys, queries)]
         return _chunked(*parts)[:, :steps]
+
+
+def running_sum(values: Float[Tensor, "*batch steps heads"]) -> Float[Tensor, "*batch steps heads"]:
+    """Return the sum up to and with each step.
+
+    CUDA has no deterministic kernel for it: in deterministic mode it is there a matrix product, in
+    FP64, because TF32 would be too coarse.
+    """
+    if values.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return product_sum(values)
+    return values.cumsum(-2)
+
+
+def product_sum(values: Float[Tensor, "*batch steps heads"]) -> Float[Tensor, "*batch steps heads"]:
+    """Return the sum up to and with each step, by a product with a triangle of ones."""
+    steps = values.shape[-2]
+    ones = torch.ones(steps, steps, dtype=torch.float64, device=values.device).tril()
+    return (ones @ values.double()).to(values.dtype)
 
 
 def _split(
@@ -74,7 +92,7 @@ def _chunked(
 ) -> Float[Tensor, "batch together heads dim"]:
     """Return the outputs of all chunks, joined."""
     batch = len(inputs)
-    decayed = log_decay.cumsum(2)
+    decayed = running_sum(log_decay)
     until_end = (decayed[:, :, -1:] - decayed).exp()
     added = torch.einsum("bcsn,bcsh,bcshd->bchnd", keys, until_end, inputs)
     before = _carried(added, decayed[:, :, -1].exp())

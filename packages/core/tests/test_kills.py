@@ -1,0 +1,122 @@
+"""A run that is killed at any moment of any write goes on and ends with the same bits."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from asr_lab.checkpoints.directory import steps
+from asr_lab.cli import main
+from asr_lab.reproducibility.hash import file_digest
+from asr_lab.reproducibility.record import RunRecord
+from asr_lab.testing.forks import forked, kill_at
+from asr_lab.utils.files import EVENT, PARTIAL
+
+Command = Callable[..., list[str]]
+FLAGS = (
+    "--data.speeds 0.9 1.0 1.1 --data.noise-snr 5 20 --data.freq-masks 2 --model.dropout 0.2 "
+    "--train.ema 0.9 --train.accumulate 2 --train.steps 2 --train.eval-every 2 "
+    "--train.save-every 1 --train.keep 1 --data.workers 0"
+)
+"""All that draws random numbers, all that a checkpoint must keep, and a save at every step."""
+
+
+def outcome(run: Path) -> dict[str, str]:
+    """Return the digests of what a run leaves behind that must not depend on kills."""
+    ((step, last),) = steps(run / "checkpoints")
+    assert step == 2
+    assert not list(run.rglob(f"{PARTIAL}*"))
+    files = [*last.glob("*.safetensors"), run / "test.hypotheses.jsonl"]
+    return {file.name: file_digest(file) for file in files}
+
+
+def events_of(folder: Path, words: list[str]) -> list[str]:
+    """Run a command in a fork and return the names of the fail points that it passes, in order."""
+
+    def noting() -> list[str]:
+        found: list[str] = []
+
+        def note(event: str, arguments: tuple[object, ...]) -> None:
+            if event == EVENT:
+                found.append(plain(folder, *map(str, arguments)))
+
+        sys.addaudithook(note)
+        assert main(words) == 0
+        return found
+
+    ended = forked(noting)
+    assert ended.status == 0 and isinstance(ended.value, list)
+    return ended.value
+
+
+def plain(folder: Path, point: str, path: str) -> str:
+    """Return the name of a fail point without what differs from save to save."""
+    name = str(Path(path).relative_to(folder))
+    return f"{point} {re.sub(r'[0-9a-f]{8}', 'N', name)}"
+
+
+# What is after one thing is before the next, and the disk is the same; and files that are replaced
+# whole are all replaced alike.
+DISTINCT = re.compile(
+    r"(before|after (fsync folder|remove)) .*(checkpoints|run\.json|\.jsonl$|\.$)"
+)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param(DISTINCT, id="distinct"),
+        pytest.param(re.compile(""), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_killed_at_any_fail_point_goes_on_to_the_same_bits(
+    points: re.Pattern[str], command: Command, tmp_path: Path
+) -> None:
+    assert main(command(FLAGS, "--output", tmp_path / "first")) == 0  # everything is imported
+    whole = tmp_path / "whole"
+    names = events_of(whole, command(FLAGS, "--output", whole))
+    expected = outcome(whole)
+    chosen = [name for name in dict.fromkeys(names) if points.match(name)]
+    assert len(chosen) > 20
+    for name in chosen:
+        # The last time, for there is an older checkpoint then, which must not be the only one.
+        number = max(n for n, other in enumerate(names) if other == name)
+        cut = tmp_path / str(number)
+        assert killed(command(FLAGS, "--output", cut), number), name
+        finished = RunRecord.read(cut).status == "finished"
+        again = forked(lambda: main(["resume", str(cut)]))  # noqa: B023 (it is over by then)
+        assert (again.status, again.value) == (0, 2 if finished else 0), name
+        assert outcome(cut) == expected, name
+
+
+def test_a_run_killed_while_it_writes_its_first_file_can_be_started_again(
+    command: Command, tmp_path: Path
+) -> None:
+    words = command(FLAGS, "--output", tmp_path / "run")
+    for number in range(6):  # before and after write, fsync and rename of run.json
+        assert killed(words, number)
+    assert RunRecord.read(tmp_path / "run").status == "running"
+    assert forked(lambda: main(["resume", str(tmp_path / "run")])).value == 0
+    assert not list((tmp_path / "run").rglob(f"{PARTIAL}*"))
+
+
+def killed(words: list[str], number: int) -> bool:
+    """Run a command in a fork that dies at a fail point; return True if it did."""
+
+    def doomed() -> None:
+        kill_at(number, EVENT)
+        main(words)
+
+    return forked(doomed).status == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_a_run_killed_twenty_times_at_random_moments_ends_with_the_same_bits() -> None:
+    driver = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+    words = [sys.executable, str(driver), "--kills", "20", "--seed", "1"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
