@@ -1,7 +1,7 @@
 """One optimizer step: model, precision, optimizer and average, and nothing about runs or files."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -83,6 +83,8 @@ class Learner:
         self.average = MovingAverage(self.model, decay) if decay else None
         sample_rate = recipe.sample_rate
         self.augmentation = Augmentation.load(config.data_config, sample_rate, group.device)
+        self.watch: Callable[[int], None] | None = None
+        """Called in every step, with its number, while the gradients are there."""
 
     def step(self, batches: Sequence[AudioBatch], step: int) -> StepResult:
         """Learn from this process's micro-batches of a step (counted from 0)."""
@@ -97,6 +99,8 @@ class Learner:
         clip = self.config.train.clip or float("inf")
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         losses = self._losses(sums, counts)
+        if self.watch is not None:
+            self.watch(step)
         finite = bool(torch.isfinite(norm)) and all(map(math.isfinite, losses.values()))
         # A precision that scales the loss must see the overflow, so that its scale falls.
         overflow = not finite and self.precision.scales and all(map(math.isfinite, losses.values()))

@@ -154,6 +154,8 @@ class _Run:
             result = self.learner.step(batches, self.state.step)
             self._check_finite(batches, result)
             self.stream.advance(self.state)
+            if self.folder.chain is not None:
+                self.folder.chain.step(batches, self.state, result)
             if self.folder.seconds_to_first_step is None:
                 self.folder.seconds_to_first_step = self.trainer.seconds
             now = time.monotonic()

@@ -1,0 +1,165 @@
+"""The digest chain of a run, `chain.jsonl`: what the state was, step by step; torch-free.
+
+A line is an entry. Each entry of a step holds a SHA-256, its head, of itself and the head before
+it, so that no line can be changed without all that follow. What is said of a checkpoint is bound to
+the head before it, and no part of the chain itself: when a run is saved does not change its head.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from asr_lab.utils.errors import UserError
+from asr_lab.utils.files import append_line, write_atomically
+
+CHAIN = "chain.jsonl"
+FORMAT = 1
+START = ""
+"""The head before the first entry."""
+
+
+class ChainError(UserError):
+    """A chain that is missing, damaged or of a newer version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is said of the state after a step."""
+
+    step: int
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """128-bit digests by what they cover: weights, optimizer, gradients, data, …"""
+    tensors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Digests of single tensors, by group and name; only where a checkpoint was saved."""
+    head: str = ""
+    """SHA-256 of this entry and the head before it."""
+
+    @property
+    def saved(self) -> bool:
+        """True if the entry is about a checkpoint."""
+        return bool(self.tensors)
+
+    def after(self, head: str) -> "Entry":
+        """Return the entry with its head, where `head` is the one before it."""
+        content = [
+            head,
+            self.step,
+            dict(self.digests),
+            {k: dict(v) for k, v in self.tensors.items()},
+        ]
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return replace(self, head=hashlib.sha256(text.encode()).hexdigest())
+
+    def line(self) -> str:
+        """Return the entry as `chain.jsonl` holds it."""
+        values: dict[str, object] = {"format": FORMAT, "step": self.step, "digests": self.digests}
+        if self.saved:
+            values["tensors"] = self.tensors
+        return json.dumps({**values, "head": self.head}, separators=(",", ":"))
+
+
+@dataclass
+class Chain:
+    """The entries of a run, in a file that only grows, but for `cut`."""
+
+    path: Path
+    entries: list[Entry] = field(default_factory=list)
+    """Entries of steps, in order."""
+    saves: dict[int, Entry] = field(default_factory=dict)
+    """What is said of checkpoints, by step; of a step saved twice, the last."""
+    torn: bool = False
+    """True if a crash left half of a last line, which is not counted."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "Chain":
+        """Read and check the chain of the run in `folder`.
+
+        Raises ChainError, naming the line, if there is none, it is newer, or a line was changed.
+        """
+        chain = cls(folder / CHAIN)
+        try:
+            content = chain.path.read_bytes()
+        except OSError as error:
+            raise ChainError(f"{folder} has no {CHAIN}; it can be compared with nothing") from error
+        *lines, last = content.split(b"\n")
+        chain.torn = bool(last)
+        for number, line in enumerate(lines, 1):
+            chain._take(number, line)
+        return chain
+
+    @classmethod
+    def open(cls, folder: Path) -> "Chain":
+        """Read the chain of a run to go on with; an empty one where there is none."""
+        return cls.read(folder) if (folder / CHAIN).exists() else cls(folder / CHAIN)
+
+    def _take(self, number: int, line: bytes) -> None:
+        """Keep the entry of a line, if it follows from those before it."""
+        entry, version = _parsed(line)
+        if version > FORMAT:
+            raise ChainError(
+                f"{self.path} is version {version}; this version reads up to {FORMAT}; "
+                "upgrade asr-lab-core"
+            )
+        forward = entry is not None and (entry.saved or entry.step > self.step)
+        if entry is None or not forward or entry.after(self.head).head != entry.head:
+            raise ChainError(
+                f"{self.path}:{number} has been changed, or a line before it is missing; "
+                "restore it or use another run"
+            )
+        self._keep(entry)
+
+    def _keep(self, entry: Entry) -> None:
+        if entry.saved:
+            self.saves[entry.step] = entry
+        else:
+            self.entries.append(entry)
+
+    @property
+    def head(self) -> str:
+        """Head of the last step's entry."""
+        return self.entries[-1].head if self.entries else START
+
+    @property
+    def step(self) -> int:
+        """Step of the last entry; 0 if there is none."""
+        return self.entries[-1].step if self.entries else 0
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry, and wait until it is on the disk. Raises CannotWriteError."""
+        assert entry.saved or entry.step > self.step
+        linked = entry.after(self.head)
+        append_line(self.path, linked.line(), durable=True)
+        self._keep(linked)
+
+    def until(self, step: int) -> "Chain":
+        """Return the chain up to a step, in memory only."""
+        entries = [entry for entry in self.entries if entry.step <= step]
+        saves = {at: entry for at, entry in self.saves.items() if at <= step}
+        return Chain(self.path, entries, saves)
+
+    def cut(self, step: int) -> None:
+        """Drop what lies after a step, and half a line, from the file; it will be done again.
+
+        Raises CannotWriteError.
+        """
+        kept = self.until(step)
+        if self.torn or len(kept.entries) < len(self.entries) or len(kept.saves) < len(self.saves):
+            lines = sorted([*kept.entries, *kept.saves.values()], key=lambda e: (e.step, e.saved))
+            write_atomically(self.path, "".join(f"{entry.line()}\n" for entry in lines))
+        self.entries, self.saves, self.torn = kept.entries, kept.saves, False
+
+
+def _parsed(line: bytes) -> tuple[Entry | None, int]:
+    """Return the entry of a line, None if it is not one, and the version of its format."""
+    try:
+        values = json.loads(line)
+        version, step, head = values["format"], values["step"], values["head"]
+        digests, tensors = values.get("digests", {}), values.get("tensors", {})
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None, 0
+    whole = isinstance(version, int) and isinstance(step, int) and isinstance(head, str)
+    if not whole or not isinstance(digests, dict) or not isinstance(tensors, dict):
+        return None, version if isinstance(version, int) else 0
+    return Entry(step=step, digests=digests, tensors=tensors, head=head), version

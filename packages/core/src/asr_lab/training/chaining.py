@@ -1,0 +1,121 @@
+"""What the digest chain of a run is made of, taken while the run goes on."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch import Tensor
+
+from asr_lab.data.audio_batch import AudioBatch
+from asr_lab.reproducibility.chain import Chain, Entry
+from asr_lab.reproducibility.hash import canonical_json, root_digest, short_digest
+from asr_lab.reproducibility.sums import Sums
+from asr_lab.training.distributed import Group
+from asr_lab.training.learner import Learner, StepResult
+from asr_lab.training.state import TrainState
+
+WRAP = 2**128
+"""Digests of micro-batches are added up modulo this, so that any process may hear any of them."""
+
+
+class Recorder:
+    """Takes the digests of a run every few steps, and after the last.
+
+    Digests of tensors are those of the first process, whose weights are those of all.
+    """
+
+    def __init__(self, learner: Learner, group: Group, state: TrainState) -> None:
+        """Listen to a learner from where `state` stands."""
+        self.learner, self.group = learner, group
+        self.every = learner.config.train.digest_every
+        self._sums = Sums()
+        self._data = int(state.data or "0", 16) if group.first else 0
+        learner.watch = self._watch
+
+    def due(self, step: int) -> bool:
+        """Return True if the chain has an entry after this step, counted from 1."""
+        return bool(self.every) and (step % self.every == 0 or step == self.learner.steps)
+
+    def _watch(self, step: int) -> None:
+        """Take the gradients of a step, counted from 0, while they are there."""
+        if self.group.first and self.due(step + 1):
+            self._sums = Sums()
+            named = self.learner.model.named_parameters()
+            self._sums.add("gradients", {n: p.grad for n, p in named if p.grad is not None})
+
+    def heard(self, batches: Sequence[AudioBatch], state: TrainState) -> None:
+        """Take this process's micro-batches of the step that `state` has just counted."""
+        first = self.group.rank * len(batches)
+        for number, batch in enumerate(batches, first):
+            self._data = (self._data + batch_digest(batch, state.step, number)) % WRAP
+
+    def gathered(self, state: TrainState) -> str:
+        """Return what all processes have heard since the start, and note it in `state`."""
+        everywhere = self.group.gather(f"{self._data:032x}")
+        total = sum(int(str(one), 16) for one in everywhere) % WRAP
+        self._data = total if self.group.first else 0
+        state.data = f"{total:032x}"
+        return state.data
+
+    def entry(self, state: TrainState, result: StepResult) -> Entry:
+        """Return the entry after a step; only that of the first process says all."""
+        data = self.gathered(state)
+        if not self.group.first:
+            return Entry(step=state.step)
+        tensors, plain = self.learner.tensors()
+        for group, named in tensors.items():
+            self._sums.add(group, named)
+        roots = {group: root_digest(found) for group, found in self._sums.digests().items()}
+        numbers = short_digest(canonical_json(plain).encode())
+        digests = {**roots, "numbers": numbers, "loss": loss_digest(result), "data": data}
+        return Entry(step=state.step, digests=digests)
+
+    def tensors(self, named: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, str]]:
+        """Return the digests of tensors, by group and name."""
+        sums = Sums()
+        for group, found in named.items():
+            sums.add(group, found)
+        return sums.digests()
+
+
+def loss_digest(result: StepResult) -> str:
+    """Return the digest of the losses and the norm of the gradient, to the last bit."""
+    numbers = {name: value.hex() for name, value in result.losses.items()}
+    return short_digest(canonical_json([numbers, result.gradient_norm.hex()]).encode())
+
+
+def batch_digest(batch: AudioBatch, step: int, number: int) -> int:
+    """Return 128 bits of what was heard: which utterances, their samples, tokens and speeds.
+
+    An utterance that is left out because it is bad changes them.
+    """
+    content = [step, number, *utterance_facts(batch)]
+    return int(short_digest(canonical_json(content).encode()), 16)
+
+
+def utterance_facts(batch: AudioBatch) -> Iterable[list[object]]:
+    """Yield what the digest covers of each utterance, its id first and its audio second."""
+    tokens = [
+        row[:n] for row, n in zip(batch.tokens.tolist(), batch.token_lengths.tolist(), strict=True)
+    ]
+    columns = (batch.keys.tolist(), batch.speeds.tolist(), batch.valid.tolist())
+    for facts in zip(batch.utterance_ids, batch.audio_digests, tokens, *columns, strict=True):
+        yield list(facts)
+
+
+class ChainWriter:
+    """Writes the chain of a run that is under way."""
+
+    def __init__(self, chain: Chain, recorder: Recorder) -> None:
+        """Go on with a chain; only the first process writes."""
+        self.chain, self.recorder = chain, recorder
+
+    def step(self, batches: Sequence[AudioBatch], state: TrainState, result: StepResult) -> None:
+        """Take a finished step, and write an entry if one is due."""
+        self.recorder.heard(batches, state)
+        if self.recorder.due(state.step):
+            entry = self.recorder.entry(state, result)
+            if self.recorder.group.first:
+                self.chain.append(entry)
+
+    def saved(self, state: TrainState, named: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Write what is about to be saved, tensor by tensor."""
+        self.chain.append(Entry(step=state.step, tensors=self.recorder.tensors(named)))
