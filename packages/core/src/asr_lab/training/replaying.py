@@ -1,0 +1,134 @@
+"""Do a run again, or a part of it, from what its folder says, and write nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr_lab.checkpoints import load
+from asr_lab.checkpoints.directory import steps as checkpoint_steps
+from asr_lab.checkpoints.errors import DamagedCheckpointError, MismatchedCheckpointError
+from asr_lab.data.audio_batch import AudioBatch
+from asr_lab.plugins import Plugins
+from asr_lab.reproducibility.chain import Chain, Entry
+from asr_lab.reproducibility.environment import environment_changes
+from asr_lab.reproducibility.record import RunRecord
+from asr_lab.training.chaining import Recorder
+from asr_lab.training.config_io import from_dict
+from asr_lab.training.distributed import Group
+from asr_lab.training.learner import Learner, StepResult
+from asr_lab.training.recording import check_unchanged, environment_with_plugins
+from asr_lab.training.run_folder import CHECKPOINTS
+from asr_lab.training.setup import Setup, prepare
+from asr_lab.training.state import TrainState
+from asr_lab.training.stream import BatchStream
+from asr_lab.training.trainer import build_learner
+from asr_lab.utils.errors import UserError
+
+WITHOUT_EFFECT = ("cores", "memory", "platform", "driver", "variable.CUDA_VISIBLE_DEVICES")
+"""Facts about a machine that do not change what a program computes on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedRun:
+    """What the folder of a run says, and what is needed to do it again."""
+
+    folder: Path
+    record: RunRecord
+    chain: Chain
+    setup: Setup
+
+    @classmethod
+    def read(cls, folder: Path, plugins: Plugins) -> "RecordedRun":
+        """Read a run and its data.
+
+        Raises UserError if one of them is missing, damaged, newer, or not what it was.
+        """
+        record = RunRecord.read(folder)
+        chain = Chain.read(folder)
+        if not chain.entries:
+            raise UserError(f"{folder} has no entry in its chain yet; let it do more steps")
+        setup = prepare(from_dict(record.config, plugins.registry), plugins)
+        check_unchanged(record.digests, setup)
+        return cls(folder=folder, record=record, chain=chain, setup=setup)
+
+    def environment_changes(self, plugins: Plugins) -> list[str]:
+        """Return what differs here from where the run was made, as far as it may change bits."""
+        here = environment_with_plugins(plugins)
+        return environment_changes(_with_effect(self.record.environment), _with_effect(here))
+
+    def checkpoints(self, step: int) -> dict[int, Path]:
+        """Return the checkpoints up to a step."""
+        found = checkpoint_steps(self.folder / CHECKPOINTS)
+        return {at: path for at, path in found if at <= step}
+
+
+def _with_effect(facts: Mapping[str, str]) -> dict[str, str]:
+    return {name: fact for name, fact in facts.items() if name not in WITHOUT_EFFECT}
+
+
+class Replay:
+    """A run under way again."""
+
+    def __init__(self, run: RecordedRun, group: Group, plugins: Plugins, start: int = 0) -> None:
+        """Stand before the first step, or behind step `start`, of which there is a checkpoint.
+
+        Raises CheckpointError if the checkpoint is damaged or that of another run.
+        """
+        self.run, self.group = run, group
+        self.stream = BatchStream(run.setup, group)
+        self.learner: Learner = build_learner(run.setup, group, plugins)
+        self.state = TrainState()
+        if start:
+            self._restore(run.checkpoints(start)[start])
+        self.recorder = Recorder(self.learner, group, self.state)
+        if start:
+            self._check_restored(start)
+        self._batches = self.stream.batches(self.state)
+
+    def _restore(self, path: Path) -> None:
+        checkpoint = load(path)
+        stored = checkpoint.state.get("run")
+        if not isinstance(stored, Mapping):
+            raise DamagedCheckpointError(f"checkpoint {path} does not say where the run stands")
+        self.learner.load(checkpoint.tensors, checkpoint.state)
+        self.state = TrainState.from_dict(stored)
+
+    def _check_restored(self, step: int) -> None:
+        """Raise MismatchedCheckpointError unless the state is what the chain says of the step."""
+        if (saved := self.run.chain.saves.get(step)) is None:
+            return
+        found = self.recorder.tensors(self.learner.tensors()[0])
+        if names := different_tensors(saved.tensors, found):
+            raise MismatchedCheckpointError(
+                f"the checkpoint of step {step} in {self.run.folder} is not that of this run: "
+                f"{names[0]} differs from what the chain says; put it back or replay from another"
+            )
+
+    def next(self) -> list[AudioBatch]:
+        """Return this process's micro-batches of the next step."""
+        return next(self._batches)
+
+    def step(self, batches: list[AudioBatch]) -> StepResult:
+        """Do a step."""
+        result = self.learner.step(batches, self.state.step)
+        self.stream.advance(self.state)
+        self.recorder.heard(batches, self.state)
+        return result
+
+
+def different_tensors(
+    first: Mapping[str, Mapping[str, str]], second: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """Return the tensors whose digests differ or that only one has, as `GROUP/NAME`."""
+    return [
+        f"{group}/{name}"
+        for group in sorted({*first, *second})
+        for name in sorted({*first.get(group, {}), *second.get(group, {})})
+        if first.get(group, {}).get(name) != second.get(group, {}).get(name)
+    ]
+
+
+def different_digests(first: Entry, second: Entry) -> list[str]:
+    """Return what two entries of the same step say differently."""
+    names = sorted({*first.digests, *second.digests})
+    return [name for name in names if first.digests.get(name) != second.digests.get(name)]
