@@ -25,6 +25,7 @@ import torch
 from asr_lab.audio.recipes import recipe
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.settings import DataConfig
+from asr_lab.models.base import ASRModel, ModelConfig
 from asr_lab.models.conformer import ConformerASRModel, ConformerConfig
 from asr_lab.plugins import installed_plugins
 from asr_lab.reproducibility.environment import machine
@@ -70,7 +71,8 @@ def learner(preset: str, precision: str) -> Learner:
         data_config=DataConfig(),
     )
     features = recipe(config.features, config.mels, config.sample_rate)
-    model, group = ConformerASRModel(config), Group(torch.device("cuda"))
+    model: ASRModel[ModelConfig] = ConformerASRModel(config)  # type: ignore[assignment]
+    group = Group(torch.device("cuda"))
     return Learner(model, run, features, group, installed_plugins(), 1000)
 
 

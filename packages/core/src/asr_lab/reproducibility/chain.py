@@ -160,6 +160,7 @@ def _parsed(line: bytes) -> tuple[Entry | None, int]:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None, 0
     whole = isinstance(version, int) and isinstance(step, int) and isinstance(head, str)
+    whole = whole and version >= 1
     if not whole or not isinstance(digests, dict) or not isinstance(tensors, dict):
         return None, version if isinstance(version, int) else 0
     return Entry(step=step, digests=digests, tensors=tensors, head=head), version

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import torch
-from jaxtyping import Int, Int64, Shaped
+from jaxtyping import Int64, Integer, Shaped
 from torch import Tensor
 
 GAMMA = 0x9E3779B97F4A7C15 - 2**64
@@ -132,7 +132,7 @@ def _device_sums(
     return fused_sums(pieces)
 
 
-def words(piece: Piece) -> tuple[Int[Tensor, "*axes"], tuple[int, ...], tuple[int, ...]]:
+def words(piece: Piece) -> tuple[Integer[Tensor, "*axes"], tuple[int, ...], tuple[int, ...]]:
     """Return a piece as integers of up to 32 bits, with the shape of the whole and the offsets.
 
     Raises TypeError for a tensor whose elements are not laid out in memory.
@@ -164,7 +164,7 @@ def plain_sums(piece: Piece, keys: tuple[int, int]) -> Int64[Tensor, "2"]:
 
 def _add(
     total: Int64[Tensor, "2"],
-    content: Int[Tensor, "*axes"],
+    content: Integer[Tensor, "*axes"],
     offsets: list[int],
     strides: list[int],
     keys: tuple[int, int],
@@ -184,7 +184,7 @@ def _add(
 
 
 def _places(
-    content: Int[Tensor, "*axes"], offsets: Sequence[int], strides: Sequence[int]
+    content: Integer[Tensor, "*axes"], offsets: Sequence[int], strides: Sequence[int]
 ) -> Int64[Tensor, "*any"]:
     """Return where each word stands in the whole tensor, in row-major order."""
     found = torch.zeros((), dtype=torch.int64, device=content.device)
@@ -195,7 +195,7 @@ def _places(
 
 
 def _mixed_sums(
-    content: Int[Tensor, "*axes"], places: Int64[Tensor, "*axes"], keys: tuple[int, int]
+    content: Integer[Tensor, "*axes"], places: Int64[Tensor, "*axes"], keys: tuple[int, int]
 ) -> Int64[Tensor, "2"]:
     mask = 2 ** (8 * content.element_size()) - 1
     word = (places << 32) | (content.to(torch.int64) & mask)

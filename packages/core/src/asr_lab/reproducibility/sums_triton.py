@@ -6,7 +6,7 @@ from typing import no_type_check
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Int, Int64
+from jaxtyping import Int64, Integer
 from torch import Tensor
 
 from asr_lab.reproducibility.sums import Piece, plain_sums, words
@@ -74,7 +74,7 @@ def fused_sums(pieces: Sequence[tuple[Piece, tuple[int, int]]]) -> Int64[Tensor,
     """Return the sums of pieces that are all on one GPU: one launch for each width of words."""
     device = pieces[0][0].tensor.device
     total = torch.zeros(len(pieces), 2, dtype=torch.int64, device=device)
-    by_width: dict[int, list[tuple[int, Int[Tensor, " words"], int, tuple[int, int]]]] = {}
+    by_width: dict[int, list[tuple[int, Integer[Tensor, " words"], int, tuple[int, int]]]] = {}
     for position, (piece, keys) in enumerate(pieces):
         found = _row(piece)
         if found is None:
@@ -87,7 +87,7 @@ def fused_sums(pieces: Sequence[tuple[Piece, tuple[int, int]]]) -> Int64[Tensor,
     return total
 
 
-def _row(piece: Piece) -> tuple[Int[Tensor, " words"], int] | None:
+def _row(piece: Piece) -> tuple[Integer[Tensor, " words"], int] | None:
     """Return the words of a piece that are a row in the whole tensor, and where they begin.
 
     None for a piece whose words lie apart, in memory or in the tensor.
@@ -107,7 +107,7 @@ def _row(piece: Piece) -> tuple[Int[Tensor, " words"], int] | None:
 def _launch(
     total: Int64[Tensor, "pieces 2"],
     bits: int,
-    rows: Sequence[tuple[int, Int[Tensor, " words"], int, tuple[int, int]]],
+    rows: Sequence[tuple[int, Integer[Tensor, " words"], int, tuple[int, int]]],
 ) -> None:
     """Add the sums of rows of words of one width to `total`."""
     table, owners, positions, programs = [], [], [], 0
@@ -121,9 +121,9 @@ def _launch(
     host = torch.tensor(table + owners + positions, dtype=torch.int64)
     if total.device.type == "cuda":  # a copy from pinned memory does not wait
         host = host.pin_memory()
-    here = host.to(total.device, non_blocking=True)
-    known, places = here[len(table) : len(table) + programs], here[len(table) + programs :]
+    sent = host.to(total.device, non_blocking=True)
+    known, places = sent[len(table) : len(table) + programs], sent[len(table) + programs :]
     sums = torch.empty(programs, 2, dtype=torch.int64, device=total.device)
     with torch.cuda.device_of(total):
-        sum_words[(programs,)](sums, here, known, BITS=bits, BLOCK=BLOCK, ROUNDS=ROUNDS)
+        sum_words[(programs,)](sums, sent, known, BITS=bits, BLOCK=BLOCK, ROUNDS=ROUNDS)
     total.index_add_(0, places, sums)

@@ -10,7 +10,16 @@ from asr_lab.reproducibility.hash import canonical_json, root_digest, short_dige
 from asr_lab.reproducibility.sums import Sums
 from asr_lab.training.distributed import Group
 from asr_lab.training.learner import Learner, StepResult
+from asr_lab.training.setup import Setup
 from asr_lab.training.state import TrainState
+from asr_lab.training.witnesses import (
+    append_heard,
+    changed_audio,
+    heard,
+    read_heard,
+    told_change,
+)
+from asr_lab.utils.errors import UserError
 
 WRAP = 2**128
 """Digests of micro-batches are added up modulo this, so that any process may hear any of them."""
@@ -28,6 +37,7 @@ class Recorder:
         self.every = learner.config.train.digest_every
         self._sums = Sums()
         self._data = int(state.data or "0", 16) if group.first else 0
+        self._heard: list[bytes] = []
         learner.watch = self._watch
 
     def due(self, step: int) -> bool:
@@ -41,8 +51,15 @@ class Recorder:
             named = self.learner.model.named_parameters()
             self._sums.add("gradients", {n: p.grad for n, p in named if p.grad is not None})
 
+    def taken(self) -> Sums:
+        """Return the gradients of the last step that was due, and forget them."""
+        found, self._sums = self._sums, Sums()
+        return found
+
     def heard(self, batches: Sequence[AudioBatch], state: TrainState) -> None:
         """Take this process's micro-batches of the step that `state` has just counted."""
+        if state.epoch == 0 or (state.epoch, state.epoch_step) == (1, 0):
+            self._heard.append(heard(batches))
         first = self.group.rank * len(batches)
         for number, batch in enumerate(batches, first):
             self._data = (self._data + batch_digest(batch, state.step, number)) % WRAP
@@ -55,15 +72,22 @@ class Recorder:
         state.data = f"{total:032x}"
         return state.data
 
+    def new_audio(self) -> bytes:
+        """Return what all processes have heard for the first time; nothing but in the first."""
+        mine, self._heard = b"".join(self._heard), []
+        found = [one for one in self.group.gather(mine) if isinstance(one, bytes)]
+        return b"".join(found) if self.group.first else b""
+
     def entry(self, state: TrainState, result: StepResult) -> Entry:
         """Return the entry after a step; only that of the first process says all."""
         data = self.gathered(state)
         if not self.group.first:
             return Entry(step=state.step)
         tensors, plain = self.learner.tensors()
+        sums = self.taken()
         for group, named in tensors.items():
-            self._sums.add(group, named)
-        roots = {group: root_digest(found) for group, found in self._sums.digests().items()}
+            sums.add(group, named)
+        roots = {group: root_digest(found) for group, found in sums.digests().items()}
         numbers = short_digest(canonical_json(plain).encode())
         digests = {**roots, "numbers": numbers, "loss": loss_digest(result), "data": data}
         return Entry(step=state.step, digests=digests)
@@ -101,12 +125,36 @@ def utterance_facts(batch: AudioBatch) -> Iterable[list[object]]:
         yield list(facts)
 
 
+def check_audio(
+    known: Mapping[bytes, bytes], batches: Sequence[AudioBatch], setup: Setup, group: Group
+) -> None:
+    """Raise UserError, in all processes, for audio that is not what a run has heard before."""
+    if not known:
+        return
+    changed = changed_audio(known, batches)
+    if group.any(bool(changed))[0]:
+        names = [str(name) for name in group.gather(changed) if name]
+        raise UserError(told_change(names[0], setup))
+
+
 class ChainWriter:
     """Writes the chain of a run that is under way."""
 
-    def __init__(self, chain: Chain, recorder: Recorder) -> None:
+    def __init__(self, chain: Chain, recorder: Recorder, setup: Setup) -> None:
         """Go on with a chain; only the first process writes."""
-        self.chain, self.recorder = chain, recorder
+        self.chain, self.recorder, self.setup = chain, recorder, setup
+        self._known = read_heard(chain.path.parent)
+
+    def check(self, batches: Sequence[AudioBatch]) -> None:
+        """Raise UserError, in all processes, for audio that has changed since the run began."""
+        check_audio(self._known, batches, self.setup, self.recorder.group)
+
+    def gathered(self, state: TrainState) -> None:
+        """Note what all processes have heard, before the state is saved."""
+        self.recorder.gathered(state)
+        everywhere = self.recorder.new_audio()
+        if everywhere:
+            append_heard(self.chain.path.parent, everywhere)
 
     def step(self, batches: Sequence[AudioBatch], state: TrainState, result: StepResult) -> None:
         """Take a finished step, and write an entry if one is due."""

@@ -12,7 +12,7 @@ from asr_lab.plugins import Plugins
 from asr_lab.reproducibility.chain import Chain, Entry
 from asr_lab.reproducibility.environment import environment_changes
 from asr_lab.reproducibility.record import RunRecord
-from asr_lab.training.chaining import Recorder
+from asr_lab.training.chaining import Recorder, check_audio
 from asr_lab.training.config_io import from_dict
 from asr_lab.training.distributed import Group
 from asr_lab.training.learner import Learner, StepResult
@@ -22,6 +22,7 @@ from asr_lab.training.setup import Setup, prepare
 from asr_lab.training.state import TrainState
 from asr_lab.training.stream import BatchStream
 from asr_lab.training.trainer import build_learner
+from asr_lab.training.witnesses import read_heard
 from asr_lab.utils.errors import UserError
 
 WITHOUT_EFFECT = ("cores", "memory", "platform", "driver", "variable.CUDA_VISIBLE_DEVICES")
@@ -48,7 +49,7 @@ class RecordedRun:
         if not chain.entries:
             raise UserError(f"{folder} has no entry in its chain yet; let it do more steps")
         setup = prepare(from_dict(record.config, plugins.registry), plugins)
-        check_unchanged(record.digests, setup)
+        check_unchanged(record.digests, setup, folder)
         return cls(folder=folder, record=record, chain=chain, setup=setup)
 
     def environment_changes(self, plugins: Plugins) -> list[str]:
@@ -84,6 +85,7 @@ class Replay:
         if start:
             self._check_restored(start)
         self._batches = self.stream.batches(self.state)
+        self._known = read_heard(run.folder)
 
     def _restore(self, path: Path) -> None:
         checkpoint = load(path)
@@ -107,6 +109,10 @@ class Replay:
     def next(self) -> list[AudioBatch]:
         """Return this process's micro-batches of the next step."""
         return next(self._batches)
+
+    def check_audio(self, batches: list[AudioBatch]) -> None:
+        """Raise UserError, in all processes, for audio that is not what the run has heard."""
+        check_audio(self._known, batches, self.run.setup, self.group)
 
     def step(self, batches: list[AudioBatch]) -> StepResult:
         """Do a step."""

@@ -138,7 +138,9 @@ def replay(
     again = Replay(run, group, plugins, start)
     equal_until, compared, different = 0, 0, list[str]()
     while again.state.step < end and not different:
-        result = again.step(again.next())
+        batches = again.next()
+        again.check_audio(batches)
+        result = again.step(batches)
         step = again.state.step
         if step in expected:
             found = again.recorder.entry(again.state, result)

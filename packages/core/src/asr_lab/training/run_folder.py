@@ -33,6 +33,7 @@ from asr_lab.training.setup import Setup
 from asr_lab.training.signals import Interrupted
 from asr_lab.training.state import TrainState
 from asr_lab.training.trackers import open_trackers
+from asr_lab.training.witnesses import remember
 from asr_lab.utils.errors import UserError, tell
 from asr_lab.utils.files import append_line, write_atomically
 
@@ -79,6 +80,8 @@ class RunFolder:
         try:
             if self.group.first:
                 self.record.write(self.path)
+                if not self.resumed:
+                    remember(self.path, self.setup)
                 remove_leftovers(self.checkpoints)
                 self._open_trackers()
                 self.observers.run_started(self.path, self.record.to_dict())
@@ -136,7 +139,7 @@ class RunFolder:
             state = TrainState.from_dict(stored)
         if learner.config.train.digest_every:
             chain = Chain.open(self.path)
-            self.chain = ChainWriter(chain, Recorder(learner, self.group, state))
+            self.chain = ChainWriter(chain, Recorder(learner, self.group, state), self.setup)
         if self.resumed:
             self._restarted(state)
         self.log_bad_utterances(state, self.setup.unusable)
@@ -158,7 +161,7 @@ class RunFolder:
     def save(self, learner: Learner, state: TrainState) -> None:
         """Write a checkpoint to resume from, and delete the oldest ones."""
         if self.chain is not None:
-            self.chain.recorder.gathered(state)
+            self.chain.gathered(state)
         if self.group.first:
             tensors, plain = learner.tensors()
             if self.chain is not None:

@@ -80,7 +80,8 @@ class Trainer:
         with process_group(self.config.device) as group, stop_request() as stop:
             setup = prepare(self.config, plugins)
             if before is not None:
-                check_unchanged(before, setup)
+                assert self.resume is not None
+                check_unchanged(before, setup, self.resume)
             stream = BatchStream(setup, group)
             learner = build_learner(setup, group, plugins)
             evaluator = RunEvaluator(setup, learner, group)
@@ -151,6 +152,8 @@ class _Run:
             self._evaluate_dev()
         for batches in self.stream.batches(self.state):
             self._check_audio(batches)
+            if self.folder.chain is not None:
+                self.folder.chain.check(batches)
             result = self.learner.step(batches, self.state.step)
             self._check_finite(batches, result)
             self.stream.advance(self.state)
