@@ -7,17 +7,20 @@ the head before it, and no part of the chain itself: when a run is saved does no
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr_lab.utils.errors import UserError
-from asr_lab.utils.files import append_line, write_atomically
+from asr_lab.utils.files import append_line, writing
 
 CHAIN = "chain.jsonl"
 FORMAT = 1
 START = ""
 """The head before the first entry."""
+BLOCK = 2**20
+"""Bytes of the end of a chain that are read first."""
 
 
 class ChainError(UserError):
@@ -62,7 +65,7 @@ class Entry:
 
 @dataclass
 class Chain:
-    """The entries of a run, in a file that only grows, but for `cut`."""
+    """All entries of a run."""
 
     path: Path
     entries: list[Entry] = field(default_factory=list)
@@ -88,11 +91,6 @@ class Chain:
         for number, line in enumerate(lines, 1):
             chain._take(number, line)
         return chain
-
-    @classmethod
-    def open(cls, folder: Path) -> "Chain":
-        """Read the chain of a run to go on with; an empty one where there is none."""
-        return cls.read(folder) if (folder / CHAIN).exists() else cls(folder / CHAIN)
 
     def _take(self, number: int, line: bytes) -> None:
         """Keep the entry of a line, if it follows from those before it."""
@@ -126,29 +124,70 @@ class Chain:
         """Step of the last entry; 0 if there is none."""
         return self.entries[-1].step if self.entries else 0
 
+
+@dataclass
+class ChainEnd:
+    """The end of a chain that a run writes to; what lies before is not read."""
+
+    path: Path
+    head: str = START
+    """Head of the last step's entry."""
+    step: int = 0
+    """Step of that entry; 0 if there is none."""
+    size: int = 0
+    """Bytes of the file up to here."""
+
+    @classmethod
+    def at(cls, folder: Path, step: int) -> "ChainEnd":
+        """Stand behind what the chain of the run in `folder` says of steps up to `step`.
+
+        Reads no more than what lies behind, and a little before: a long run resumes as quickly.
+        """
+        path, block = folder / CHAIN, BLOCK
+        if not path.exists():
+            return cls(path)
+        size = path.stat().st_size
+        while True:
+            start = max(0, size - block)
+            with path.open("rb") as file:
+                file.seek(start)
+                content = file.read()
+            found = cls._behind(path, content, start, step)
+            if found.head or start == 0:
+                return found
+            block *= 8
+
+    @classmethod
+    def _behind(cls, path: Path, content: bytes, start: int, step: int) -> "ChainEnd":
+        """Return the end among the lines of `content`, which begins at a byte of the file."""
+        found, at = cls(path), start
+        for line in content.split(b"\n")[:-1]:
+            at += len(line) + 1
+            entry, _ = _parsed(line)
+            if entry is not None and entry.step <= step:
+                found.size = at
+                if not entry.saved:
+                    found.head, found.step = entry.head, entry.step
+        return found
+
+    def cut(self) -> None:
+        """Drop what lies behind, and half a line, from the file; it will be done again.
+
+        Raises CannotWriteError.
+        """
+        if self.path.exists() and self.path.stat().st_size > self.size:
+            with writing(self.path), self.path.open("r+b") as file:
+                file.truncate(self.size)
+                os.fsync(file.fileno())
+
     def append(self, entry: Entry) -> None:
         """Add an entry, and wait until it is on the disk. Raises CannotWriteError."""
         assert entry.saved or entry.step > self.step
         linked = entry.after(self.head)
         append_line(self.path, linked.line(), durable=True)
-        self._keep(linked)
-
-    def until(self, step: int) -> "Chain":
-        """Return the chain up to a step, in memory only."""
-        entries = [entry for entry in self.entries if entry.step <= step]
-        saves = {at: entry for at, entry in self.saves.items() if at <= step}
-        return Chain(self.path, entries, saves)
-
-    def cut(self, step: int) -> None:
-        """Drop what lies after a step, and half a line, from the file; it will be done again.
-
-        Raises CannotWriteError.
-        """
-        kept = self.until(step)
-        if self.torn or len(kept.entries) < len(self.entries) or len(kept.saves) < len(self.saves):
-            lines = sorted([*kept.entries, *kept.saves.values()], key=lambda e: (e.step, e.saved))
-            write_atomically(self.path, "".join(f"{entry.line()}\n" for entry in lines))
-        self.entries, self.saves, self.torn = kept.entries, kept.saves, False
+        self.size = self.path.stat().st_size
+        if not linked.saved:
+            self.head, self.step = linked.head, linked.step
 
 
 def _parsed(line: bytes) -> tuple[Entry | None, int]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from importlib.util import find_spec
 
 import torch
@@ -47,12 +48,12 @@ class Label:
     dtype: str
     shape: tuple[int, ...]
 
-    @property
+    @cached_property
     def text(self) -> bytes:
         """The label as one line of JSON."""
         return json.dumps([self.name, self.dtype, list(self.shape)]).encode()
 
-    @property
+    @cached_property
     def keys(self) -> tuple[int, int]:
         """Two signed 64-bit keys."""
         found = hashlib.blake2b(self.text, digest_size=16).digest()
@@ -70,9 +71,14 @@ class Label:
 
 def label(name: str, tensor: Tensor | Piece) -> Label:
     """Return the label of a tensor, or of that which a piece belongs to."""
-    shape = tensor.shape if isinstance(tensor, Tensor) else tensor.shape
     dtype = tensor.dtype if isinstance(tensor, Tensor) else tensor.tensor.dtype
-    return Label(name, str(dtype), tuple(shape))
+    return _label(name, dtype, tuple(tensor.shape))
+
+
+@lru_cache(2**16)
+def _label(name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Label:
+    """Return one object for equal labels: their keys take longer than the rest on the host."""
+    return Label(name, str(dtype), shape)
 
 
 class Sums:
@@ -140,9 +146,11 @@ def words(piece: Piece) -> tuple[Integer[Tensor, "*axes"], tuple[int, ...], tupl
     tensor, shape, offsets = piece.tensor.detach(), piece.shape, piece.offsets
     if tensor.layout != torch.strided or tensor.is_quantized:
         raise TypeError(f"a {tensor.layout} tensor of {tensor.dtype} has no digest")
-    tensor = tensor.resolve_conj().resolve_neg()
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
     if tensor.is_complex():
-        tensor, shape, offsets = torch.view_as_real(tensor), (*shape, 2), (*offsets, 0)
+        tensor = torch.view_as_real(tensor.resolve_conj())
+        shape, offsets = (*shape, 2), (*offsets, 0)
     tensor = tensor.view(INTEGERS[tensor.element_size()])
     if tensor.element_size() == 8:
         tensor = tensor.unsqueeze(-1).view(torch.int32)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor
 
 from asr_lab.data.audio_batch import AudioBatch
-from asr_lab.reproducibility.chain import Chain, Entry
+from asr_lab.reproducibility.chain import ChainEnd, Entry
 from asr_lab.reproducibility.hash import canonical_json, root_digest, short_digest
 from asr_lab.reproducibility.sums import Sums
 from asr_lab.training.distributed import Group
@@ -126,7 +126,7 @@ def utterance_facts(batch: AudioBatch) -> Iterable[list[object]]:
 
 
 def check_audio(
-    known: Mapping[bytes, bytes], batches: Sequence[AudioBatch], setup: Setup, group: Group
+    known: Mapping[int, int], batches: Sequence[AudioBatch], setup: Setup, group: Group
 ) -> None:
     """Raise UserError, in all processes, for audio that is not what a run has heard before."""
     if not known:
@@ -140,7 +140,7 @@ def check_audio(
 class ChainWriter:
     """Writes the chain of a run that is under way."""
 
-    def __init__(self, chain: Chain, recorder: Recorder, setup: Setup) -> None:
+    def __init__(self, chain: ChainEnd, recorder: Recorder, setup: Setup) -> None:
         """Go on with a chain; only the first process writes."""
         self.chain, self.recorder, self.setup = chain, recorder, setup
         self._known = read_heard(chain.path.parent)

@@ -20,7 +20,7 @@ from asr_lab.checkpoints import (
 from asr_lab.evaluation.results import EvaluationResult
 from asr_lab.plugins import Plugins, Tracker
 from asr_lab.plugins.observers import Observers
-from asr_lab.reproducibility.chain import Chain
+from asr_lab.reproducibility.chain import ChainEnd
 from asr_lab.reproducibility.environment import environment_changes
 from asr_lab.reproducibility.hash import file_digest
 from asr_lab.reproducibility.record import RunRecord, Status
@@ -138,7 +138,7 @@ class RunFolder:
             assert isinstance(stored, Mapping)
             state = TrainState.from_dict(stored)
         if learner.config.train.digest_every:
-            chain = Chain.open(self.path)
+            chain = ChainEnd.at(self.path, state.step)
             self.chain = ChainWriter(chain, Recorder(learner, self.group, state), self.setup)
         if self.resumed:
             self._restarted(state)
@@ -151,9 +151,9 @@ class RunFolder:
         changes = environment_changes(self.record.environment, here)
         self.record = self.record.restarted(state.step, tuple(changes))
         if self.group.first:
-            self._write_record(state.step)
+            self._write_record()
             if self.chain is not None:
-                self.chain.chain.cut(state.step)
+                self.chain.chain.cut()
             _forget_after(self.path / METRICS, state.step)
             kept = _forget_after(self.path / BAD, state.step)
             self.bad = {str(json.loads(line)["id"]) for line in kept}
@@ -167,16 +167,15 @@ class RunFolder:
             if self.chain is not None:
                 self.chain.saved(state, tensors)
             path = save(self.checkpoints, state.step, tensors, {**plain, "run": state.to_dict()})
-            self._write_record(state.step)
+            self._write_record()
             prune(self.checkpoints, self.setup.config.train.keep)
             self.observers.checkpoint_saved(self.path, state.step, path)
         self.group.barrier()
 
-    def _write_record(self, step: int) -> None:
-        """Write `run.json` with the head that the chain has at a step."""
+    def _write_record(self) -> None:
+        """Write `run.json` with the head that the chain has now."""
         if self.chain is not None:
-            head = self.chain.chain.until(step).head
-            digests = {**self.record.digests, "chain": head}
+            digests = {**self.record.digests, "chain": self.chain.chain.head}
             self.record = replace(self.record, digests=digests)
         self.record.write(self.path)
 

@@ -51,6 +51,8 @@ class Trace(TorchDispatchMode):
         self._labelled: set[int] = set()
         self._nodes: list[object] = []
         self._updating = False
+        # By the address of their memory, which is theirs as long as they are kept here.
+        self._unwritten: dict[int, Tensor] = {}
         self._partly: dict[int, Tensor] = {}
 
     def __torch_dispatch__(
@@ -69,8 +71,11 @@ class Trace(TorchDispatchMode):
         changed = taken if func._schema.is_mutable else []
         unwritten = func._schema.name.partition("::")[2].lstrip("_").startswith(UNWRITTEN)
         if (partly := PARTLY.get(func._schema.name)) is not None:
-            self._partly[given[partly].data_ptr()] = given[partly]  # kept: the address is its own
-        after = () if unwritten else self._digests([*given, *changed])
+            self._partly[_memory(given[partly])] = given[partly]
+        for one in changed:
+            self._unwritten.pop(_memory(one), None)
+        self._unwritten.update({_memory(one): one for one in given} if unwritten else {})
+        after = self._digests([*given, *changed])
         module, phase = self._where()
         call = Call(op=str(func), module=module, phase=phase, taken=before, given=after)
         self.calls.append(call)
@@ -81,7 +86,9 @@ class Trace(TorchDispatchMode):
         plain = {
             str(at): one
             for at, one in enumerate(tensors)
-            if one.layout == torch.strided and one.data_ptr() not in self._partly
+            if one.layout == torch.strided
+            and _memory(one) not in self._partly
+            and _memory(one) not in self._unwritten
         }
         sums = Sums()
         sums.add("", plain)
@@ -109,6 +116,7 @@ class Trace(TorchDispatchMode):
             yield self
 
     def _enter(self, module: nn.Module, inputs: object) -> None:
+        self._backward = None  # a step has several forward passes, each with its backward
         outer = self._stack[-1] if self._stack else ""
         self._stack.append(self._names.get(id(module), outer))
 
@@ -140,6 +148,10 @@ class Trace(TorchDispatchMode):
 
     def _updated(self, *_: object) -> None:
         self._updating, self._backward = False, None
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else -1
 
 
 def _fields(outputs: object) -> object:

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.index import facts
 from asr_lab.data.utterance import Utterance
@@ -86,24 +88,24 @@ def append_heard(folder: Path, records: bytes) -> None:
         file.write(records)
 
 
-def read_heard(folder: Path) -> dict[bytes, bytes]:
+def read_heard(folder: Path) -> dict[int, int]:
     """Return what a run has heard, by id; what was heard first counts."""
     path = folder / AUDIO
     if not path.exists() or path.stat().st_size > 2 * SIZE * MOST:
         return {}
     content = path.read_bytes()
-    found: dict[bytes, bytes] = {}
-    for at in range(0, len(content) - 2 * SIZE + 1, 2 * SIZE):
-        found.setdefault(content[at : at + SIZE], content[at + SIZE : at + 2 * SIZE])
-    return found
+    whole = len(content) - len(content) % (2 * SIZE)
+    pairs = np.frombuffer(content[:whole], "<u8").reshape(-1, 2)[::-1]
+    return dict(zip(pairs[:, 0].tolist(), pairs[:, 1].tolist(), strict=True))
 
 
-def changed_audio(known: Mapping[bytes, bytes], batches: Iterable[AudioBatch]) -> str:
+def changed_audio(known: Mapping[int, int], batches: Iterable[AudioBatch]) -> str:
     """Return the first utterance whose samples are not those that a run has heard; or nothing."""
     for batch in batches:
         for name, digest, bad in _rows(batch):
-            before = known.get(_short(name.encode()))
-            if before is not None and not bad and before != bytes.fromhex(digest)[:SIZE]:
+            before = known.get(int.from_bytes(_short(name.encode()), "little"))
+            here = int.from_bytes(bytes.fromhex(digest)[:SIZE], "little")
+            if before is not None and not bad and before != here:
                 return name
     return ""
 
