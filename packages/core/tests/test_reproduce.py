@@ -3,6 +3,8 @@
 import json
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from asr_lab.training import learner as learning
 from asr_lab.training.learner import Learner
 
 Command = Callable[..., list[str]]
+Train = Callable[..., int]
 EVERYTHING = (
     "--data.speeds 0.9 1.0 1.1 --data.noise-snr 5 20 --data.gain-db 3 --data.freq-masks 2 "
     "--data.time-masks 2 --model.dropout 0.2 --train.ema 0.9 --train.accumulate 2 "
@@ -207,6 +210,80 @@ def test_another_environment_is_refused_by_name_or_replayed_to_where_the_bits_pa
     (run / "chain.jsonl").write_text("".join(f"{x}\n" for x in text if '"tensors"' not in x))
     status, found = reproduce(capsys, run, "--allow-env-diff --steps 8:")
     assert (status, found["differs_at"]) == (0, 10)
+
+
+@pytest.mark.parametrize("word", ["reproduce", "resume"])
+def test_audio_that_has_changed_is_named_with_its_file(
+    word: str,
+    train: Train,
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copy, folder = tmp_path / "corpus", tmp_path / "run"
+    shutil.copytree(corpus / "train", copy)
+    monkeypatch.setenv("PROBE_SIGNAL", "SIGTERM:8")
+    data = f"--data manifest:{copy}/manifest.jsonl"
+    assert (
+        train(
+            data, "--train.steps 16 --train.eval-every 16 --train.digest-every 4 --output", folder
+        )
+        == 130
+    )
+    monkeypatch.delenv("PROBE_SIGNAL")
+    audio = copy / "utterance-0005.wav"
+    content = audio.read_bytes()
+    audio.write_bytes(content[:-2] + bytes([content[-2] ^ 1, content[-1]]))
+    before = contents(folder / "checkpoints")
+    capsys.readouterr()
+    assert main([word, str(folder)]) == 2
+    assert capsys.readouterr().err == (
+        f"asr-lab: the audio of utterance 'utterance-0005' of this run has changed ({audio}); "
+        "put back what it was or start a new run\n"
+    )
+    assert contents(folder / "checkpoints") == before
+    audio.write_bytes(content)
+    assert main([word, str(folder)]) == 0
+
+
+def test_data_that_have_moved_or_lost_an_utterance_are_named(
+    train: Train, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy, folder = tmp_path / "corpus", tmp_path / "run"
+    shutil.copytree(corpus / "train", copy)
+    manifest = copy / "manifest.jsonl"
+    assert train(f"--data manifest:{manifest} --train.digest-every 5 --output", folder) == 0
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(lines[:-2]))
+    status, found = reproduce(capsys, folder)
+    assert status == 2 and "; 2 at its end are gone); put back" in str(found["refused"])
+    manifest.write_text("".join(lines[:3] + lines[4:]))
+    status, found = reproduce(capsys, folder)
+    assert status == 2
+    assert f"the first is utterance 'utterance-0004', {copy}" in str(found["refused"])
+    (folder / "utterances.bin").unlink()
+    status, found = reproduce(capsys, folder)
+    assert status == 2 and str(found["refused"]).endswith(
+        "found); put back what it was or start a new run"
+    )
+    manifest.unlink()
+    status, found = reproduce(capsys, folder)
+    assert status == 2 and str(manifest) in str(found["refused"])
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_replayed_by_two(
+    command: Command, probe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "two"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    flags = command("--train.accumulate 2 --train.digest-every 4 --output", folder)
+    subprocess.run([*launch, "-m", "asr_lab.cli", *flags], check=True)
+    capfd.readouterr()
+    assert main(["reproduce", str(folder), "--json"]) == 0
+    found = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (found["compared"], found["differs_at"]) == (3, None)
 
 
 def test_a_record_of_a_newer_version_is_refused(

@@ -116,13 +116,18 @@ def _saved(first: Chain, second: Chain) -> tuple[int | None, list[str]]:
 def settings_changes(first: RunRecord, second: RunRecord) -> list[str]:
     """Return one line for each setting, and each fact about the machine, that differs."""
     plain = [
-        {**_flat(one.config, "config."), **_flat(one.execution, ""), **one.environment}
+        {**_flat(_own(one.config), "config."), **_flat(one.execution, ""), **one.environment}
         for one in (first, second)
     ]
     for facts in plain:
         for name in (*OWN, "seconds_to_first_step"):
             facts.pop(name, None)
     return environment_changes(plain[0], plain[1])
+
+
+def _own(config: Mapping[str, object]) -> dict[str, object]:
+    """Leave out what repeats other settings: those that somebody wrote."""
+    return {name: value for name, value in config.items() if name != "changes"}
 
 
 def _flat(values: Mapping[str, object], prefix: str) -> dict[str, str]:
