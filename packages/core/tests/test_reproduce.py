@@ -227,7 +227,7 @@ def test_audio_that_has_changed_is_named_with_its_file(
     data = f"--data manifest:{copy}/manifest.jsonl"
     assert (
         train(
-            data, "--train.steps 16 --train.eval-every 16 --train.digest-every 4 --output", folder
+            data, "--train.steps 24 --train.eval-every 24 --train.digest-every 4 --output", folder
         )
         == 130
     )
@@ -235,14 +235,14 @@ def test_audio_that_has_changed_is_named_with_its_file(
     audio = copy / "utterance-0005.wav"
     content = audio.read_bytes()
     audio.write_bytes(content[:-2] + bytes([content[-2] ^ 1, content[-1]]))
-    before = contents(folder / "checkpoints")
+    before = contents(folder / "checkpoints" / "step-00000008")
     capsys.readouterr()
     assert main([word, str(folder)]) == 2
     assert capsys.readouterr().err == (
         f"asr-lab: the audio of utterance 'utterance-0005' of this run has changed ({audio}); "
         "put back what it was or start a new run\n"
     )
-    assert contents(folder / "checkpoints") == before
+    assert contents(folder / "checkpoints" / "step-00000008") == before
     audio.write_bytes(content)
     assert main([word, str(folder)]) == 0
 
@@ -319,6 +319,41 @@ def test_the_checkpoint_of_another_run_is_refused(
     status, found = reproduce(capsys, run, "--steps 8:12")
     assert status == 2
     assert f"the checkpoint of step 8 in {run} is not that of this run: " in str(found["refused"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ("--seed 1", "the checkpoint of step 4 in {run} is not that of this run: average/"),
+        (
+            "--model.dim 16",
+            "the checkpoint is that of another model than probe/probe of this run: "
+            "encoder.convolution.bias is (16,) instead of (24,); put back",
+        ),
+    ],
+)
+def test_a_run_does_not_go_on_from_the_checkpoint_of_another(
+    flags: str,
+    line: str,
+    train: Train,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, other, name = tmp_path / "run", tmp_path / "other", "checkpoints/step-00000004"
+    monkeypatch.setenv("PROBE_SIGNAL", "SIGTERM:4")
+    assert train("--train.ema 0.9 --output", run) == 130
+    assert train("--train.ema 0.9", flags, "--output", other) == 130
+    monkeypatch.delenv("PROBE_SIGNAL")
+    shutil.rmtree(run / name)
+    shutil.copytree(other / name, run / name)
+    before, chain = contents(run / "checkpoints"), (run / "chain.jsonl").read_bytes()
+    capsys.readouterr()
+    assert main(["resume", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"asr-lab: {line.format(run=run)}") and said.count("\n") == 1, said
+    assert contents(run / "checkpoints") == before
+    assert (run / "chain.jsonl").read_bytes() == chain
 
 
 def test_a_run_without_a_chain_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,12 +72,12 @@ def load_weights(model: torch.nn.Module, portable: PortableModel) -> None:
 
     Raises MismatchedCheckpointError; the model is as it was then.
     """
-    if problem := _difference(model.state_dict(), portable.tensors):
+    if problem := difference(model.state_dict(), portable.tensors):
         raise _other_model(portable, problem)
     model.load_state_dict(dict(portable.tensors))
 
 
-def _difference(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
+def difference(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
     """Return the first way in which the tensors differ from those expected, or nothing."""
     for name in sorted(set(expected) | set(found)):
         if name not in found:

@@ -136,6 +136,8 @@ class ChainEnd:
     """Step of that entry; 0 if there is none."""
     size: int = 0
     """Bytes of the file up to here."""
+    saved: Entry | None = None
+    """What is said of the checkpoint of the step that was asked for."""
 
     @classmethod
     def at(cls, folder: Path, step: int) -> "ChainEnd":
@@ -168,6 +170,8 @@ class ChainEnd:
                 found.size = at
                 if not entry.saved:
                     found.head, found.step = entry.head, entry.step
+                elif entry.step == step:
+                    found.saved = entry
         return found
 
     def cut(self) -> None:
@@ -203,3 +207,21 @@ def _parsed(line: bytes) -> tuple[Entry | None, int]:
     if not whole or not isinstance(digests, dict) or not isinstance(tensors, dict):
         return None, version if isinstance(version, int) else 0
     return Entry(step=step, digests=digests, tensors=tensors, head=head), version
+
+
+def different_tensors(
+    first: Mapping[str, Mapping[str, str]], second: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """Return the tensors whose digests differ or that only one has, as `GROUP/NAME`."""
+    return [
+        f"{group}/{name}"
+        for group in sorted({*first, *second})
+        for name in sorted({*first.get(group, {}), *second.get(group, {})})
+        if first.get(group, {}).get(name) != second.get(group, {}).get(name)
+    ]
+
+
+def different_digests(first: Entry, second: Entry) -> list[str]:
+    """Return what two entries of the same step say differently."""
+    names = sorted({*first.digests, *second.digests})
+    return [name for name in names if first.digests.get(name) != second.digests.get(name)]

@@ -8,12 +8,13 @@ from pathlib import Path
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.plugins import Plugins, installed_plugins
 from asr_lab.precision.devices import choose_device
+from asr_lab.reproducibility.chain import different_tensors
 from asr_lab.reproducibility.hash import root_digest
 from asr_lab.reproducibility.sums import Sums
 from asr_lab.training.chaining import loss_digest, utterance_facts
 from asr_lab.training.comparing import Comparison, comparison, settings_changes
 from asr_lab.training.distributed import Group
-from asr_lab.training.replaying import RecordedRun, Replay, different_tensors
+from asr_lab.training.replaying import RecordedRun, Replay
 from asr_lab.training.tracing import Call, Trace, parting
 from asr_lab.utils.errors import UserError
 

@@ -1,11 +1,13 @@
 """What the digest chain of a run is made of, taken while the run goes on."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from torch import Tensor
 
+from asr_lab.checkpoints.errors import MismatchedCheckpointError
 from asr_lab.data.audio_batch import AudioBatch
-from asr_lab.reproducibility.chain import ChainEnd, Entry
+from asr_lab.reproducibility.chain import ChainEnd, Entry, different_tensors
 from asr_lab.reproducibility.hash import canonical_json, root_digest, short_digest
 from asr_lab.reproducibility.sums import Sums
 from asr_lab.training.distributed import Group
@@ -91,6 +93,16 @@ class Recorder:
         numbers = short_digest(canonical_json(plain).encode())
         digests = {**roots, "numbers": numbers, "loss": loss_digest(result), "data": data}
         return Entry(step=state.step, digests=digests)
+
+    def check_restored(self, folder: Path, step: int, saved: Entry | None) -> None:
+        """Raise MismatchedCheckpointError unless the state is what the chain says was saved."""
+        if saved is None:
+            return
+        if names := different_tensors(saved.tensors, self.tensors(self.learner.tensors()[0])):
+            raise MismatchedCheckpointError(
+                f"the checkpoint of step {step} in {folder} is not that of this run: "
+                f"{names[0]} differs from what the chain says; put it back or delete it"
+            )
 
     def tensors(self, named: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, str]]:
         """Return the digests of tensors, by group and name."""

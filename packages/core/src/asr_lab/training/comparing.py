@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from asr_lab.reproducibility.chain import Chain
+from asr_lab.reproducibility.chain import Chain, different_digests, different_tensors
 from asr_lab.reproducibility.environment import environment_changes
 from asr_lab.reproducibility.record import RunRecord
-from asr_lab.training.replaying import different_digests, different_tensors
 from asr_lab.utils.errors import UserError
 
 SHOWN = 8

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from asr_lab.audio.recipes import FeatureRecipe
 from asr_lab.checkpoints import flatten_optimizer, restore_optimizer
+from asr_lab.checkpoints.building import difference
+from asr_lab.checkpoints.errors import MismatchedCheckpointError
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.features import Augmentation, lengths_only, to_batch
 from asr_lab.models.base import ASRModel, Batch, ModelConfig
@@ -177,7 +179,15 @@ class Learner:
     def load(
         self, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, object]
     ) -> None:
-        """Go on from what `tensors` returned."""
+        """Go on from what `tensors` returned.
+
+        Raises MismatchedCheckpointError for what belongs to another model; nothing is changed then.
+        """
+        if problem := difference(self.model.state_dict(), tensors["model"]):
+            raise MismatchedCheckpointError(
+                f"the checkpoint is that of another model than {self.config.model} of this run: "
+                f"{problem}; put back the run's own, or delete it"
+            )
         self.model.load_state_dict(dict(tensors["model"]))
         moments, optimizer, precision = tensors["optimizer"], state["optimizer"], state["precision"]
         assert isinstance(optimizer, Mapping) and isinstance(precision, Mapping)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from asr_lab.checkpoints import load
 from asr_lab.checkpoints.directory import steps as checkpoint_steps
-from asr_lab.checkpoints.errors import DamagedCheckpointError, MismatchedCheckpointError
+from asr_lab.checkpoints.errors import DamagedCheckpointError
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.plugins import Plugins
-from asr_lab.reproducibility.chain import Chain, Entry
+from asr_lab.reproducibility.chain import Chain
 from asr_lab.reproducibility.environment import environment_changes
 from asr_lab.reproducibility.record import RunRecord
 from asr_lab.training.chaining import Recorder, check_audio
@@ -83,7 +83,7 @@ class Replay:
             self._restore(run.checkpoints(start)[start])
         self.recorder = Recorder(self.learner, group, self.state)
         if start:
-            self._check_restored(start)
+            self.recorder.check_restored(run.folder, start, run.chain.saves.get(start))
         self._batches = self.stream.batches(self.state)
         self._known = read_heard(run.folder)
 
@@ -94,17 +94,6 @@ class Replay:
             raise DamagedCheckpointError(f"checkpoint {path} does not say where the run stands")
         self.learner.load(checkpoint.tensors, checkpoint.state)
         self.state = TrainState.from_dict(stored)
-
-    def _check_restored(self, step: int) -> None:
-        """Raise MismatchedCheckpointError unless the state is what the chain says of the step."""
-        if (saved := self.run.chain.saves.get(step)) is None:
-            return
-        found = self.recorder.tensors(self.learner.tensors()[0])
-        if names := different_tensors(saved.tensors, found):
-            raise MismatchedCheckpointError(
-                f"the checkpoint of step {step} in {self.run.folder} is not that of this run: "
-                f"{names[0]} differs from what the chain says; put it back or replay from another"
-            )
 
     def next(self) -> list[AudioBatch]:
         """Return this process's micro-batches of the next step."""
@@ -120,21 +109,3 @@ class Replay:
         self.stream.advance(self.state)
         self.recorder.heard(batches, self.state)
         return result
-
-
-def different_tensors(
-    first: Mapping[str, Mapping[str, str]], second: Mapping[str, Mapping[str, str]]
-) -> list[str]:
-    """Return the tensors whose digests differ or that only one has, as `GROUP/NAME`."""
-    return [
-        f"{group}/{name}"
-        for group in sorted({*first, *second})
-        for name in sorted({*first.get(group, {}), *second.get(group, {})})
-        if first.get(group, {}).get(name) != second.get(group, {}).get(name)
-    ]
-
-
-def different_digests(first: Entry, second: Entry) -> list[str]:
-    """Return what two entries of the same step say differently."""
-    names = sorted({*first.digests, *second.digests})
-    return [name for name in names if first.digests.get(name) != second.digests.get(name)]

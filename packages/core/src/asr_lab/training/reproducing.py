@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from asr_lab.plugins import Plugins, installed_plugins
+from asr_lab.reproducibility.chain import different_digests
 from asr_lab.reproducibility.record import RunRecord
 from asr_lab.training.distributed import Group, is_first_process, process_group
-from asr_lab.training.replaying import RecordedRun, Replay, different_digests
+from asr_lab.training.replaying import RecordedRun, Replay
 from asr_lab.utils.errors import UserError
 
 SHOWN = 8

@@ -139,7 +139,9 @@ class RunFolder:
             state = TrainState.from_dict(stored)
         if learner.config.train.digest_every:
             chain = ChainEnd.at(self.path, state.step)
-            self.chain = ChainWriter(chain, Recorder(learner, self.group, state), self.setup)
+            recorder = Recorder(learner, self.group, state)
+            recorder.check_restored(self.path, state.step, chain.saved)
+            self.chain = ChainWriter(chain, recorder, self.setup)
         if self.resumed:
             self._restarted(state)
         self.log_bad_utterances(state, self.setup.unusable)

@@ -8,10 +8,9 @@ from pathlib import Path
 from asr_lab.checkpoints import load, read_portable
 from asr_lab.checkpoints.directory import steps
 from asr_lab.checkpoints.errors import CheckpointError
-from asr_lab.reproducibility.chain import Chain
+from asr_lab.reproducibility.chain import Chain, different_tensors
 from asr_lab.reproducibility.hash import file_digest, tensor_digests
 from asr_lab.reproducibility.record import RunRecord
-from asr_lab.training.replaying import different_tensors
 from asr_lab.training.run_folder import BEST, CHECKPOINTS
 
 FILE = "file:"
