@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from asr_lab.cli import main
+from asr_lab.plugins import installed_plugins
 from asr_lab.training.learner import Learner, StepResult
 from asr_lab.training.tracing import Call, Trace, parting
 
@@ -82,14 +83,28 @@ def bisect(capsys: pytest.CaptureFixture[str], *folders: Path) -> tuple[int, dic
     return status, json.loads(said.out) if status < 2 else {"refused": said.err}
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """Return a run that nothing disturbs; nothing writes to it."""
+    folder = tmp_path_factory.mktemp("first") / "a"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent / "plugins" / "probe")
+        installed_plugins.cache_clear()
+        sets = [("data", "train"), ("dev-data", "dev"), ("eval-data", "test")]
+        names = [f"--{flag}=manifest:{corpus}/{name}/manifest.jsonl" for flag, name in sets]
+        words = [*FLAGS.split(), *names, "--output", str(folder)]
+        assert main(["train", "--model", "probe", *words]) == 0
+    installed_plugins.cache_clear()
+    return folder
+
+
 @pytest.fixture
-def two(train: Train, tmp_path: Path) -> Callable[..., list[Path]]:
-    """Return a function that trains `a` and `b` and gives their folders."""
+def two(first: Path, train: Train, tmp_path: Path) -> Callable[..., list[Path]]:
+    """Return a function that trains the same again, as `b`, and gives both folders."""
 
     def run(*flags: str) -> list[Path]:
-        for name in ("a", "b"):
-            assert train(FLAGS, *flags, "--output", tmp_path / name) == 0
-        return [tmp_path / "a", tmp_path / "b"]
+        assert train(FLAGS, *flags, "--output", tmp_path / "b") == 0
+        return [first, tmp_path / "b"]
 
     return run
 
@@ -139,7 +154,10 @@ def test_an_operation_that_is_one_unit_off_once_is_found_with_step_module_and_op
 
 
 def test_one_changed_sample_is_found_with_its_utterance(
-    train: Train, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two: Callable[..., list[Path]],
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     copy = tmp_path / "corpus"
     shutil.copytree(corpus / "train", copy)
@@ -147,9 +165,7 @@ def test_one_changed_sample_is_found_with_its_utterance(
     samples, rate = soundfile.read(audio, dtype="int16")
     samples[len(samples) // 2] ^= np.int16(1)
     soundfile.write(audio, samples, rate, subtype="PCM_16")
-    assert train(FLAGS, "--output", tmp_path / "a") == 0
-    assert train(FLAGS, f"--data manifest:{copy}/manifest.jsonl --output", tmp_path / "b") == 0
-    status, found = bisect(capsys, tmp_path / "a", tmp_path / "b")
+    status, found = bisect(capsys, *two(f"--data manifest:{copy}/manifest.jsonl"))
     assert status == 1
     assert (found["kind"], found["utterance"], found["fact"]) == (
         "data",
@@ -181,11 +197,9 @@ def test_equal_runs_have_nothing_to_find_and_people_are_told_so(
 
 
 def test_another_setting_is_named_beside_what_it_did(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two: Callable[..., list[Path]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, rate in (("a", "0.02"), ("b", "0.03")):
-        assert train(FLAGS, f"--train.lr {rate} --output", tmp_path / name) == 0
-    assert main(["bisect", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
+    assert main(["bisect", *map(str, two("--train.lr 0.03"))]) == 1
     said = capsys.readouterr().out
     assert "step    1\nwhere   outside of any module, op aten._fused_adamw_" in said
     assert "note    config.train.lr: 0.02 -> 0.03" in said

@@ -227,7 +227,10 @@ def test_audio_that_has_changed_is_named_with_its_file(
     data = f"--data manifest:{copy}/manifest.jsonl"
     assert (
         train(
-            data, "--train.steps 24 --train.eval-every 24 --train.digest-every 4 --output", folder
+            data,
+            "--train.steps 24 --train.eval-every 24 --train.save-every 24 --train.digest-every 4",
+            "--output",
+            folder,
         )
         == 130
     )
