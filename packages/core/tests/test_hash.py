@@ -77,6 +77,9 @@ def test_strides_and_gradients_do_not_matter() -> None:
     spread = torch.zeros(2, 3, 8)[..., ::2].copy_(tensor)
     for other in (strided, spread, tensor.clone().requires_grad_()):
         assert tensor_digest(other) == tensor_digest(tensor)
+    for digest in (tensor_digest, tensor_sha256):
+        assert digest(torch.ones(()).expand(1)) == digest(torch.ones(1))
+        assert digest(torch.ones(()).expand(3).double()) == digest(torch.ones(3).double())
     assert tensor_digest(tensor.permute(2, 0, 1)) != tensor_digest(tensor)
 
 

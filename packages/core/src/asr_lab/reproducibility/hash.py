@@ -61,7 +61,8 @@ def short_digest(data: bytes | memoryview) -> str:
 def tensor_bytes(tensor: Shaped[Tensor, "..."]) -> UInt8[Tensor, " bytes"]:
     """Return a tensor's values, in row-major order, as bytes on the CPU."""
     plain = tensor.detach().cpu().resolve_conj().resolve_neg()
-    return plain.contiguous().reshape(-1).view(torch.uint8)
+    # An axis at the end, because a single element may have any stride, which `view` refuses.
+    return plain.contiguous().reshape(-1).unsqueeze(-1).view(torch.uint8).reshape(-1)
 
 
 def tensor_sha256(tensor: Shaped[Tensor, "..."]) -> str:
