@@ -199,11 +199,12 @@ def _parsed(line: bytes) -> tuple[Entry | None, int]:
     try:
         values = json.loads(line)
         version, step, head = values["format"], values["step"], values["head"]
-        digests, tensors = values.get("digests", {}), values.get("tensors", {})
+        digests, tensors = values["digests"], values.get("tensors", {})
+        known = set(values) <= {"format", "step", "digests", "tensors", "head"}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None, 0
     whole = isinstance(version, int) and isinstance(step, int) and isinstance(head, str)
-    whole = whole and version >= 1
+    whole = whole and known and version >= 1
     if not whole or not isinstance(digests, dict) or not isinstance(tensors, dict):
         return None, version if isinstance(version, int) else 0
     return Entry(step=step, digests=digests, tensors=tensors, head=head), version
