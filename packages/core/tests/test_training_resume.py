@@ -237,8 +237,9 @@ def test_resuming_on_changed_data_is_refused_and_says_which(
     assert main(["resume", str(run)]) == 2
     told = capsys.readouterr().err
     assert re.fullmatch(
-        rf"asr-lab: the {what} of this run has changed \(\w{{8}} is recorded, \w{{8}} found\); "
-        r"put back what it was or start a new run\n",
+        rf"asr-lab: the {what} of this run has changed \(\w{{8}} is recorded, \w{{8}} found; the "
+        rf"first is utterance '(utterance-\d+)', {copy}/\1\.wav\); put back what it was or start "
+        r"a new run\n",
         told,
     ), told
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

@@ -72,12 +72,15 @@ def test_with_an_output_folder_there_is_no_convenience_copy(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
     assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["run"]
     assert sorted(path.name for path in (tmp_path / "there" / "run").iterdir()) == [
+        "audio.bin",
         "best.pt",
+        "chain.jsonl",
         "checkpoints",
         "metrics.jsonl",
         "run.json",
         "test.hypotheses.jsonl",
         "test.result.json",
+        "utterances.bin",
     ]
 
 
@@ -117,7 +120,9 @@ def test_the_record_holds_everything_that_decides_a_run(
     assert stored.model_config.vocab == 7  # set from the tokenizer
     digests, execution = found["digests"], found["execution"]
     assert isinstance(digests, dict) and isinstance(execution, dict)
-    assert set(digests) == {"index", "dev", "test", "tokenizer", "config", "plan", "seed"}
+    kept = {f"file:{name}" for name in ("best.pt", "test.hypotheses.jsonl", "test.result.json")}
+    named = {"index", "dev", "test", "tokenizer", "config", "plan", "seed", "chain"}
+    assert set(digests) == named | kept
     assert found["source"] == {}
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests.values())
     assert execution.pop("seconds_to_first_step") > 0

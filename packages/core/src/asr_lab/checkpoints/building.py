@@ -101,12 +101,12 @@ def load_weights(
     """
     own = model.state_dict()
     found = {name: tensor for name, tensor in portable.tensors.items() if name not in but}
-    if problem := _difference({k: v for k, v in own.items() if k not in but}, found):
+    if problem := difference({k: v for k, v in own.items() if k not in but}, found):
         raise _other_model(portable, problem)
     model.load_state_dict({**own, **found})
 
 
-def _difference(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
+def difference(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
     """Return the first way in which the tensors differ from those expected, or nothing."""
     for name in sorted(set(expected) | set(found)):
         if name not in found:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from asr_lab.checkpoints.errors import DamagedCheckpointError, NewerCheckpointError
 from asr_lab.checkpoints.reader import read_pt
-from asr_lab.reproducibility.hash import bytes_digest, canonical_json, tensor_digest, text_digest
+from asr_lab.reproducibility.hash import bytes_digest, canonical_json, tensor_sha256, text_digest
 from asr_lab.utils.files import write_atomically
 
 FORMAT = 1
@@ -105,7 +105,7 @@ def _digests(values: Mapping[str, str | bytes], tensors: Mapping[str, Tensor]) -
         digest = bytes_digest(value) if isinstance(value, bytes) else text_digest(value)
         digests[name] = _interned(digest)
     for name, tensor in tensors.items():
-        digests[f"tensors/{name}"] = _interned(tensor_digest(tensor))
+        digests[f"tensors/{name}"] = _interned(tensor_sha256(tensor))
     return digests
 
 

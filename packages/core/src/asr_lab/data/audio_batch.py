@@ -32,6 +32,8 @@ class AudioBatch:
     language: tuple[str, ...]
     texts: tuple[str, ...]
     """The transcripts as the corpus gives them."""
+    audio_digests: tuple[str, ...] = ()
+    """128-bit digest of the samples of each utterance; empty for audio that no run is made of."""
 
     def __len__(self) -> int:
         """Return the number of utterances, valid or not."""

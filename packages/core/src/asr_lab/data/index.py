@@ -1,7 +1,5 @@
 """The index: what the plan needs to know of every utterance, as arrays."""
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from jaxtyping import Int64
 from asr_lab.data.checks import audio_problem
 from asr_lab.data.packed import PackedUtterances
 from asr_lab.data.utterance import Utterance
+from asr_lab.reproducibility.hash import dataset_digest
 from asr_lab.utils.errors import UserError
 
 
@@ -45,11 +44,9 @@ class Index:
         durations = np.zeros(len(utterances), np.int64)
         token_counts = np.zeros(len(utterances), np.int64)
         problems: dict[int, str] = {}
-        sha = hashlib.sha256()
         for position, utterance in enumerate(utterances):
             packed.append(utterance)
-            durations[position] = milliseconds = round(utterance.duration * 1000)
-            sha.update(_line(utterance, milliseconds))
+            durations[position] = milliseconds(utterance)
             try:
                 token_counts[position] = len(encode(utterance.text))
             except UserError as error:
@@ -60,14 +57,19 @@ class Index:
             utterances=packed,
             durations=durations,
             token_counts=token_counts,
-            digest=sha.hexdigest(),
+            digest=dataset_digest(map(facts, utterances)),
             problems=problems,
         )
 
 
-def _line(utterance: Utterance, milliseconds: int) -> bytes:
+def milliseconds(utterance: Utterance) -> int:
+    """Return the length of an utterance as plans count it."""
+    return round(utterance.duration * 1000)
+
+
+def facts(utterance: Utterance) -> tuple[object, ...]:
     """Return what the digest covers; of the path the file name, so that folders may move."""
     audio = utterance.audio
     source = (os.path.basename(audio.path), audio.start, audio.duration, audio.offset, audio.size)
-    what = (utterance.id, milliseconds, utterance.text, utterance.language, source)
-    return json.dumps(what).encode() + b"\n"
+    length = milliseconds(utterance)
+    return (utterance.id, length, utterance.text, utterance.language, source)

@@ -21,6 +21,7 @@ from asr_lab.data.checks import bad_utterance, too_short
 from asr_lab.data.index import Index
 from asr_lab.data.plan import MicroBatch
 from asr_lab.data.utterance import AudioSource, Utterance
+from asr_lab.reproducibility.hash import short_digest
 from asr_lab.reproducibility.seeding import generator, utterance_keys
 from asr_lab.utils.errors import UserError
 
@@ -59,6 +60,7 @@ class AudioDataset(Dataset[AudioBatch]):
         self.shortest = shortest
         fits = self.hours <= cache_hours
         self.cache = AudioCache(index.durations, sample_rate) if fits else None
+        self._digests: dict[int, str] = {}
 
     @property
     def hours(self) -> float:
@@ -88,7 +90,7 @@ class AudioDataset(Dataset[AudioBatch]):
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the cache out where a worker is not forked: its memory cannot be sent."""
-        return {**self.__dict__, "cache": None}
+        return {**self.__dict__, "cache": None, "_digests": {}}
 
     def __getitem__(self, request: Request) -> AudioBatch:
         """Load one micro-batch; an utterance that cannot be read is marked, not raised."""
@@ -111,7 +113,19 @@ class AudioDataset(Dataset[AudioBatch]):
             problems=problems,
             language=tuple(utterance.language for utterance in utterances),
             texts=tuple(utterance.text for utterance in utterances),
+            audio_digests=tuple(
+                self._digest(position, samples)
+                for position, (samples, _) in zip(positions, loaded, strict=True)
+            ),
         )
+
+    def _digest(self, position: int, samples: NDArray[np.int16]) -> str:
+        """Return the digest of samples; those in the cache never change."""
+        if self.cache is None or self.cache.get(position) is None:
+            return short_digest(samples.data)
+        if position not in self._digests:
+            self._digests[position] = short_digest(samples.data)
+        return self._digests[position]
 
     def _load(self, position: int) -> tuple[NDArray[np.int16], str]:
         if self.cache is not None and (known := self.cache.get(position)) is not None:

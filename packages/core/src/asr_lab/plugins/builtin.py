@@ -126,6 +126,21 @@ COMMANDS = (
         run="asr_lab.cli.evaluate:run",
     ),
     CommandSpec(
+        name="verify",
+        summary="check the files and the digests of a run, or compare two",
+        run="asr_lab.cli.verify:run",
+    ),
+    CommandSpec(
+        name="reproduce",
+        summary="replay a run and compare every digest",
+        run="asr_lab.cli.reproduce:run",
+    ),
+    CommandSpec(
+        name="bisect",
+        summary="find the step, module and operation at which two runs part",
+        run="asr_lab.cli.bisect:run",
+    ),
+    CommandSpec(
         name="transcribe",
         summary="write down what is said in audio files",
         run="asr_lab.cli.transcribe:run",

@@ -10,10 +10,26 @@ from asr_lab.reproducibility.keys import derive_key
 from asr_lab.reproducibility.record import RunRecord
 
 if TYPE_CHECKING:
-    from asr_lab.reproducibility.hash import config_digest, state_digest, tensor_digest
+    from asr_lab.reproducibility.hash import (
+        config_digest,
+        model_digest,
+        state_digest,
+        tensor_digest,
+    )
 else:
     __getattr__ = lazy_attributes(
-        __name__, config_digest="hash", state_digest="hash", tensor_digest="hash"
+        __name__,
+        config_digest="hash",
+        model_digest="hash",
+        state_digest="hash",
+        tensor_digest="hash",
     )
 
-__all__ = ["RunRecord", "config_digest", "derive_key", "state_digest", "tensor_digest"]
+__all__ = [
+    "RunRecord",
+    "config_digest",
+    "derive_key",
+    "model_digest",
+    "state_digest",
+    "tensor_digest",
+]

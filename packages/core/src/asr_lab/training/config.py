@@ -26,6 +26,7 @@ ZERO_OR_MORE = (
     "eval_every",
     "save_every",
     "save_seconds",
+    "digest_every",
 )
 
 
@@ -73,6 +74,9 @@ class TrainConfig:
     """Longest time between checkpoints."""
     keep: int = 2
     """Number of checkpoints kept, besides the best."""
+    digest_every: int = 50
+    """Steps between entries of the digest chain, which `verify` and `reproduce` compare; 0 for
+    none."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train."""

@@ -1,7 +1,7 @@
 """One optimizer step: model, precision, optimizer and average, and nothing about runs or files."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from asr_lab.audio.recipes import FeatureRecipe
 from asr_lab.checkpoints import flatten_optimizer, restore_optimizer
+from asr_lab.checkpoints.building import difference
+from asr_lab.checkpoints.errors import MismatchedCheckpointError
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.features import Augmentation, lengths_only, to_batch
 from asr_lab.models.base import ASRModel, Batch, ModelConfig
@@ -87,6 +89,8 @@ class Learner:
         self.average = MovingAverage(self.model, decay) if decay else None
         sample_rate = recipe.sample_rate
         self.augmentation = Augmentation.load(config.data_config, sample_rate, group.device)
+        self.watch: Callable[[int], None] | None = None
+        """Called in every step, with its number, while the gradients are there."""
 
     def step(self, batches: Sequence[AudioBatch], step: int) -> StepResult:
         """Learn from this process's micro-batches of a step (counted from 0)."""
@@ -103,6 +107,8 @@ class Learner:
         clip = self.config.train.clip or float("inf")
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         losses = self._losses(sums, counts)
+        if self.watch is not None:
+            self.watch(step)
         finite = bool(torch.isfinite(norm)) and all(map(math.isfinite, losses.values()))
         # A precision that scales the loss must see the overflow, so that its scale falls.
         overflow = not finite and self.precision.scales and all(map(math.isfinite, losses.values()))
@@ -186,7 +192,15 @@ class Learner:
     def load(
         self, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, object]
     ) -> None:
-        """Go on from what `tensors` returned."""
+        """Go on from what `tensors` returned.
+
+        Raises MismatchedCheckpointError for what belongs to another model; nothing is changed then.
+        """
+        if problem := difference(self.model.state_dict(), tensors["model"]):
+            raise MismatchedCheckpointError(
+                f"the checkpoint is that of another model than {self.config.model} of this run: "
+                f"{problem}; put back the run's own, or delete it"
+            )
         self.model.load_state_dict(dict(tensors["model"]))
         moments, optimizer, precision = tensors["optimizer"], state["optimizer"], state["precision"]
         assert isinstance(optimizer, Mapping) and isinstance(precision, Mapping)

@@ -15,6 +15,7 @@ from asr_lab.reproducibility.record import RunRecord
 from asr_lab.training.config_io import to_dict
 from asr_lab.training.distributed import Group
 from asr_lab.training.setup import Setup
+from asr_lab.training.witnesses import first_change
 from asr_lab.utils.errors import UserError
 
 MEANING = {
@@ -86,14 +87,16 @@ def digests(setup: Setup) -> dict[str, str]:
     return {**found, "test": setup.test.digest} if setup.test else found
 
 
-def check_unchanged(recorded: Mapping[str, str], setup: Setup) -> None:
-    """Raise UserError, naming what has changed, if a run cannot go on as it began."""
+def check_unchanged(recorded: Mapping[str, str], setup: Setup, folder: Path) -> None:
+    """Raise UserError, naming what has changed, if the run in `folder` cannot go on as it began."""
     found = digests(setup)
     recorded = {"seed": found["seed"], **recorded}  # runs of the first versions do not have it
     for name, meaning in MEANING.items():
         before, now = recorded.get(name, "none"), found.get(name, "none")
         if before != now:
+            data = name in ("index", "dev", "test")
+            where = first_change(folder, setup, name) if data else ""
             raise UserError(
                 f"the {meaning} of this run has changed ({before[:8]} is recorded, {now[:8]} "
-                "found); put back what it was or start a new run"
+                f"found{where and '; '}{where}); put back what it was or start a new run"
             )

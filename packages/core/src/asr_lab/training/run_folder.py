@@ -20,8 +20,11 @@ from asr_lab.checkpoints import (
 from asr_lab.evaluation.results import EvaluationResult
 from asr_lab.plugins import Plugins, Tracker
 from asr_lab.plugins.observers import Observers
+from asr_lab.reproducibility.chain import ChainEnd
 from asr_lab.reproducibility.environment import environment_changes
+from asr_lab.reproducibility.hash import file_digest
 from asr_lab.reproducibility.record import RunRecord, Status
+from asr_lab.training.chaining import ChainWriter, Recorder
 from asr_lab.training.claiming import claim_folder
 from asr_lab.training.distributed import Group
 from asr_lab.training.learner import Learner, StepResult
@@ -31,6 +34,7 @@ from asr_lab.training.signals import Interrupted
 from asr_lab.training.starting import SOURCE
 from asr_lab.training.state import TrainState
 from asr_lab.training.trackers import open_trackers
+from asr_lab.training.witnesses import remember
 from asr_lab.utils.errors import UserError, tell
 from asr_lab.utils.files import append_line, write_atomically
 
@@ -50,6 +54,8 @@ class RunFolder:
     observers: Observers
     resumed: bool = False
     trackers: tuple[Tracker, ...] = ()
+    chain: ChainWriter | None = None
+    """The digest chain, once there is a learner; None if there is to be none."""
     bad: set[str] = field(default_factory=set)
     """Utterances that are known to be bad."""
     seconds_to_first_step: float | None = None
@@ -76,6 +82,8 @@ class RunFolder:
             self._keep_source()
             if self.group.first:
                 self.record.write(self.path)
+                if not self.resumed:
+                    remember(self.path, self.setup)
                 remove_leftovers(self.path)
                 remove_leftovers(self.checkpoints)
                 self._open_trackers()
@@ -141,6 +149,11 @@ class RunFolder:
             state = TrainState.from_dict(stored)
             if self.group.first:  # a kill may have come between a save and this
                 self._prune(state)
+        if learner.config.train.digest_every:
+            chain = ChainEnd.at(self.path, state.step)
+            recorder = Recorder(learner, self.group, state)
+            recorder.check_restored(self.path, state.step, chain.saved)
+            self.chain = ChainWriter(chain, recorder, self.setup)
         if self.resumed:
             self._restarted(state)
         self.log_bad_utterances(state, self.setup.unusable)
@@ -154,7 +167,9 @@ class RunFolder:
         changes += [f"repro: {before} -> {now}"] if before != now else []
         self.record = self.record.restarted(state.step, tuple(changes))
         if self.group.first:
-            self.record.write(self.path)
+            self._write_record()
+            if self.chain is not None:
+                self.chain.chain.cut()
             # Before the first checkpoint, all is done again, an evaluation of the start included.
             _forget_after(self.path / METRICS, state.step or -1)
             kept = _forget_after(self.path / BAD, state.step)
@@ -162,15 +177,27 @@ class RunFolder:
 
     def save(self, learner: Learner, state: TrainState) -> None:
         """Write a checkpoint to resume from, and delete the oldest ones."""
+        if self.chain is not None:
+            self.chain.gathered(state)
         if self.group.first:
             tensors, plain = learner.tensors()
+            if self.chain is not None:
+                self.chain.saved(state, tensors)
             path = save(self.checkpoints, state.step, tensors, {**plain, "run": state.to_dict()})
+            self._write_record()
             self._prune(state)
             self.observers.checkpoint_saved(self.path, state.step, path)
         self.group.barrier()
 
     def _prune(self, state: TrainState) -> None:
         prune(self.checkpoints, self.setup.config.train.keep, newest=state.step)
+
+    def _write_record(self) -> None:
+        """Write `run.json` with the head that the chain has now."""
+        if self.chain is not None:
+            digests = {**self.record.digests, "chain": self.chain.chain.head}
+            self.record = replace(self.record, digests=digests)
+        self.record.write(self.path)
 
     def write_best(self, learner: Learner, state: TrainState, result: EvaluationResult) -> None:
         """Write the model, as its weights are now, to `best.pt`."""
@@ -249,13 +276,16 @@ class RunFolder:
         if not self.group.first:
             return
         kind = "test" if self.setup.test else "dev"
-        result.write_hypotheses(self.path / f"{kind}.hypotheses.jsonl")
-        write_atomically(self.path / f"{kind}.result.json", json.dumps(result.to_dict(), indent=2))
+        written = (f"{kind}.hypotheses.jsonl", f"{kind}.result.json")
+        result.write_hypotheses(self.path / written[0])
+        write_atomically(self.path / written[1], json.dumps(result.to_dict(), indent=2))
         if not self.setup.config.output:
             write_atomically(self.path.parent / BEST, self.best.read_bytes())
         self._time_first_step()
         results = {kind: result.to_dict(), "state": state.to_dict()}
-        self.record = replace(self.record, status="finished", results=results)
+        files = {f"file:{name}": file_digest(self.path / name) for name in (BEST, *written)}
+        digests = {**self.record.digests, **files}
+        self.record = replace(self.record, status="finished", results=results, digests=digests)
         self.record.write(self.path)
         self.observers.evaluation_finished(self.path, result.to_dict())
         self.observers.run_finished(self.path, self.record.to_dict())

@@ -27,6 +27,8 @@ class TrainState:
     """Audio trained on, repetitions counted."""
     bad_utterances: int = 0
     """Utterances that were left out or skipped because they are bad, each counted once."""
+    data: str = ""
+    """What was trained on so far, as 128 bits in hexadecimal; see `Recorder`."""
 
     def to_dict(self) -> dict[str, object]:
         """Return plain values."""

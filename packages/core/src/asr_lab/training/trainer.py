@@ -86,7 +86,8 @@ class Trainer:
         ):
             setup = prepare(self.config, plugins, self.resume and self.resume / SOURCE)
             if before is not None:
-                check_unchanged(before, setup)
+                assert self.resume is not None
+                check_unchanged(before, setup, self.resume)
             stream = BatchStream(setup, group)
             learner = build_learner(setup, group, plugins)
             evaluator = RunEvaluator(setup, learner, group)
@@ -162,9 +163,13 @@ class _Run:
             self._evaluate_dev()
         for batches in self.stream.batches(self.state):
             self._check_audio(batches)
+            if self.folder.chain is not None:
+                self.folder.chain.check(batches)
             result = self.learner.step(batches, self.state.step)
             self._check_finite(batches, result)
             self.stream.advance(self.state)
+            if self.folder.chain is not None:
+                self.folder.chain.step(batches, self.state, result)
             if self.folder.seconds_to_first_step is None:
                 self.folder.seconds_to_first_step = self.trainer.seconds
             now = time.monotonic()
