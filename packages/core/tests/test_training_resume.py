@@ -45,7 +45,8 @@ def untimed(run: Path) -> list[dict[str, float]]:
 
 def digests(run: Path) -> dict[str, str]:
     found: dict[str, str] = json.loads((run / "run.json").read_text())["digests"]
-    return {name: value for name, value in found.items() if "result" not in name}  # it has times
+    own = ("file:best.pt", "file:test.result.json")  # they hold the run's id, and times
+    return {name: value for name, value in found.items() if name not in own}
 
 
 def status(run: Path) -> str:
