@@ -3,10 +3,9 @@
 import json
 import re
 import shlex
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from signal import SIGINT, SIGTERM, getsignal
+from signal import SIGINT, getsignal
 
 import pytest
 import safetensors.torch
@@ -19,11 +18,9 @@ from asr_lab.cli.run_options import parse_run
 from asr_lab.evaluation.results import EvaluationResult
 from asr_lab.plugins import installed_plugins
 from asr_lab.training import Trainer
-from asr_lab.training.clock import process_seconds
 from asr_lab.training.config_io import from_dict
 from asr_lab.training.display import SilentDisplay, TerminalDisplay, clock, millions
 from asr_lab.training.learner import StepResult
-from asr_lab.training.signals import Interrupted, StopRequest, stop_request
 from asr_lab.training.state import TrainState
 
 Command = Callable[..., list[str]]
@@ -337,44 +334,6 @@ def test_a_terminal_gets_a_bar_and_a_file_gets_lines(
 def test_numbers_are_told_as_people_say_them() -> None:
     assert [clock(s) for s in (0.4, 59.6, 238.0, 3725.0)] == ["0:00", "1:00", "3:58", "1:02:05"]
     assert [millions(n) for n in (3704, 912_345, 12_345_678)] == ["3,704", "0.91 M", "12.3 M"]
-
-
-# Signals and clocks
-
-
-def test_the_first_signal_is_remembered_and_the_second_gives_up() -> None:
-    before = getsignal(SIGINT), getsignal(SIGTERM)
-    with stop_request() as stop:
-        assert not stop
-        stop.receive(SIGTERM, None)
-        assert stop and stop.name == "SIGTERM"
-        with pytest.raises(KeyboardInterrupt):
-            stop.receive(SIGINT, None)
-    assert (getsignal(SIGINT), getsignal(SIGTERM)) == before
-
-
-def test_outside_the_main_thread_signals_are_left_alone() -> None:
-    found: list[StopRequest] = []
-
-    def work() -> None:
-        with stop_request() as stop:
-            found.append(stop)
-
-    before = getsignal(SIGINT)
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert len(found) == 1 and not found[0] and getsignal(SIGINT) is before
-
-
-def test_the_way_on_is_a_command_to_paste() -> None:
-    told = str(Interrupted(Path("my runs/a"), 4210))
-    assert told == "step 4,210 is safe. Go on with: asr-lab resume 'my runs/a'"
-
-
-def test_the_age_of_the_process_grows() -> None:
-    first = process_seconds()
-    assert 0 <= first <= process_seconds()
 
 
 def test_an_interrupt_before_there_is_anything_to_save_leaves_nothing(
