@@ -57,6 +57,54 @@ def launch(commands: dict[str, list[str]], folder: Path) -> dict[str, list[Fared
     }
 
 
+def same_weights(found: dict[str, list[Fared]], tmp_path: Path) -> None:
+    """Two processes have the same bits, and nearly the numbers of one."""
+    first, second = (one["digests"] for one in found["two"])
+    assert first == second and len(set(first)) == 3
+    one, two = last(tmp_path / "one"), last(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for name in one.keys() - {"level"}:  # a running statistic is that of the first process
+        assert (one[name] - two[name]).abs().max() < TOLERANCE, name
+
+    # Both go on from the same weights, of which one of them keeps a copy.
+    first, second = (one["digests"] for one in found["tuned"])
+    source = read_portable(tmp_path / "tuned" / "source.pt").tensors
+    assert first == second
+    assert all(torch.equal(source[name], tensor) for name, tensor in one.items())
+
+
+def same_files(tmp_path: Path) -> None:
+    """What a run of two leaves behind is that of one, and the evaluation is complete."""
+    files = [sorted(p.name for p in (tmp_path / name).rglob("*")) for name in ("one", "two")]
+    assert files[0] == files[1]
+    records = [json.loads((tmp_path / n / "run.json").read_text()) for n in ("one", "two")]
+    assert [record["execution"]["processes"] for record in records] == [1, 2]
+    results = [record["results"]["test"] for record in records]
+    assert results[0]["utterances"] == results[1]["utterances"] == 5
+    assert results[0]["words"] == results[1]["words"]
+    for name in ("metrics.jsonl", "test.hypotheses.jsonl"):
+        counts = [len((tmp_path / n / name).read_text().splitlines()) for n in ("one", "two")]
+        assert counts[0] == counts[1]
+
+
+def told_once(tmp_path: Path) -> None:
+    """A signal to one stops both, and mistakes reach both: neither waits for the other."""
+    # A signal to the second process stops both after the same step, and is told once.
+    assert [step for step, _ in steps(tmp_path / "stopped" / "checkpoints")] == [4]
+    told = (tmp_path / "out.txt").read_text()
+    assert told.count("step 4 is safe. Go on with: asr-lab resume") == 1
+    assert told.count("2 processes") == 4
+    assert json.loads((tmp_path / "stopped" / "run.json").read_text())["status"] == "interrupted"
+
+    # Mistakes reach both: neither waits for the other.
+    errors = (tmp_path / "err.txt").read_text()
+    assert len(re.findall(r"asr-lab: \S*/one exists; choose another --output", errors)) == 2
+    assert errors.count("2 processes need a multiple of 2") == 2
+    assert len(re.findall(r"utterance 'utterance-0003': .* is cut off", errors)) == 2
+    assert not (tmp_path / "odd").exists()
+    assert json.loads((tmp_path / "bad-run" / "run.json").read_text())["status"] == "failed"
+
+
 def test_two_processes_train_as_one_stop_together_and_fail_together(
     command: Command,
     train: Train,
@@ -91,47 +139,9 @@ def test_two_processes_train_as_one_stop_together_and_fail_together(
         "bad": [2, 2],
         "tuned": [0, 0],
     }
-
-    # Both processes have the same bits, and one process has nearly the same numbers.
-    first, second = (one["digests"] for one in found["two"])
-    assert first == second and len(set(first)) == 3
-    one, two = last(tmp_path / "one"), last(tmp_path / "two")
-    assert one.keys() == two.keys()
-    for name in one.keys() - {"level"}:  # a running statistic is that of the first process
-        assert (one[name] - two[name]).abs().max() < TOLERANCE, name
-
-    # Both go on from the same weights, of which one of them keeps a copy.
-    first, second = (one["digests"] for one in found["tuned"])
-    source = read_portable(tmp_path / "tuned" / "source.pt").tensors
-    assert first == second
-    assert all(torch.equal(source[name], tensor) for name, tensor in one.items())
-
-    # What the run leaves behind is that of one process, and the evaluation is complete.
-    files = [sorted(p.name for p in (tmp_path / name).rglob("*")) for name in ("one", "two")]
-    assert files[0] == files[1]
-    records = [json.loads((tmp_path / n / "run.json").read_text()) for n in ("one", "two")]
-    assert [record["execution"]["processes"] for record in records] == [1, 2]
-    results = [record["results"]["test"] for record in records]
-    assert results[0]["utterances"] == results[1]["utterances"] == 5
-    assert results[0]["words"] == results[1]["words"]
-    for name in ("metrics.jsonl", "test.hypotheses.jsonl"):
-        counts = [len((tmp_path / n / name).read_text().splitlines()) for n in ("one", "two")]
-        assert counts[0] == counts[1]
-
-    # A signal to the second process stops both after the same step, and is told once.
-    assert [step for step, _ in steps(tmp_path / "stopped" / "checkpoints")] == [4]
-    told = (tmp_path / "out.txt").read_text()
-    assert told.count("step 4 is safe. Go on with: asr-lab resume") == 1
-    assert told.count("2 processes") == 4
-    assert json.loads((tmp_path / "stopped" / "run.json").read_text())["status"] == "interrupted"
-
-    # Mistakes reach both: neither waits for the other.
-    errors = (tmp_path / "err.txt").read_text()
-    assert len(re.findall(r"asr-lab: \S*/one exists; choose another --output", errors)) == 2
-    assert errors.count("2 processes need a multiple of 2") == 2
-    assert len(re.findall(r"utterance 'utterance-0003': .* is cut off", errors)) == 2
-    assert not (tmp_path / "odd").exists()
-    assert json.loads((tmp_path / "bad-run" / "run.json").read_text())["status"] == "failed"
+    same_weights(found, tmp_path)
+    same_files(tmp_path)
+    told_once(tmp_path)
 
 
 def test_a_group_of_one_needs_no_other() -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +213,14 @@ def interrupt_at_read(patch: pytest.MonkeyPatch, number: int) -> None:
         return samples
 
     patch.setattr(soundfile.SoundFile, "read", interrupted)
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C interrupt, though a shell that put the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_without_a_terminal_there_is_no_progress_bar(
