@@ -126,6 +126,11 @@ COMMANDS = (
         run="asr_lab.cli.evaluate:run",
     ),
     CommandSpec(
+        name="score",
+        summary="count the errors of saved hypotheses again",
+        run="asr_lab.cli.score:run",
+    ),
+    CommandSpec(
         name="transcribe",
         summary="write down what is said in audio files",
         run="asr_lab.cli.transcribe:run",

@@ -1,0 +1,14 @@
+"""`asr-lab score`: the error rate of saved hypotheses, by another normaliser or rule."""
+
+from collections.abc import Sequence
+
+from asr_lab.cli.options import parse_options
+from asr_lab.evaluation.scoring import ScoreOptions, score
+
+SUMMARY = "Count the errors of saved hypotheses again, with another normaliser or rule; no model."
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse_options(ScoreOptions, argv, "score", SUMMARY)
+    return 0 if options is None else score(options)

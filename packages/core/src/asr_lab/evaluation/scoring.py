@@ -1,0 +1,126 @@
+"""`asr-lab score` behind its flags: count the errors of saved hypotheses again, without a model."""
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from asr_lab.evaluation.folders import HYPOTHESES, RESULT, cleared, output_folder
+from asr_lab.evaluation.hypothesis_files import SavedHypothesis, read_hypotheses, sctk_files
+from asr_lab.evaluation.normalizers import Normalizer, normalizer
+from asr_lab.evaluation.results import EvaluationResult, ScoredUtterance, summarise
+from asr_lab.models.base.options import DecodingOptions
+from asr_lab.utils.files import make_numbered, write_atomically
+from asr_lab.utils.metrics import Rule, utterance_errors
+
+NOT_MEASURED = ("decoding", "decode_seconds", "wall_seconds", "rtfx", "rtfx_with_loading")
+"""Keys of an evaluation's result that saved hypotheses say nothing about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """What is scored again, and how."""
+
+    hypotheses: tuple[str, ...] = field(metadata={"positional": True})
+    """File of hypotheses: JSON Lines with `reference` and `hypothesis`, as evaluate writes them."""
+    normalizer: str = "basic"
+    """What is made equal before words are compared, by name or by the id of a result."""
+    rule: Rule = "levenshtein"
+    """What counts as an error: the fewest edits, or those that NIST's sclite finds."""
+    write: Literal["", "trn", "stm", "ctm"] = ""
+    """Write the normalised texts for NIST's SCTK too; times in a CTM are shared out evenly."""
+    output: str = ""
+    """Folder for the result and the hypotheses; empty for a new one beside the hypotheses."""
+    overwrite: bool = False
+    """Replace an existing output folder."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def __post_init__(self) -> None:
+        """Refuse several files."""
+        if len(self.hypotheses) != 1:
+            raise ValueError(f"score takes one file of hypotheses; got {len(self.hypotheses)}")
+
+
+def score(options: ScoreOptions) -> int:
+    """Score, write result and hypotheses, print the summary; return the exit status.
+
+    Raises UserError, before anything is written.
+    """
+    path, rule = Path(options.hypotheses[0]), normalizer(options.normalizer)
+    result = rescore(read_hypotheses(path), rule, options.rule, str(path))
+    report = {key: value for key, value in result.to_dict().items() if key not in NOT_MEASURED}
+    report["hypotheses_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    if options.output:
+        folder = output_folder(options.output, options.overwrite, path, "")
+    else:
+        folder = make_numbered(path.parent, f"score-{rule.name}")
+    try:
+        result.write_hypotheses(cleared(folder) / HYPOTHESES)
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()  # only if it is empty
+        raise
+    extra = sctk_files(result.utterances, options.write) if options.write else {}
+    for name, content in extra.items():
+        write_atomically(folder / name, content.encode("utf-8", "backslashreplace"))
+    write_atomically(folder / RESULT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    if options.json:
+        print(json.dumps(report))
+        return 0
+    print(f"{result.rates()}\n{result.doubt()}")
+    if changed := other_normalizer(path, rule):
+        print(f"before    {changed}")
+    print(f"files     {', '.join([str(folder / RESULT), HYPOTHESES, *extra])}")
+    return 0
+
+
+def rescore(
+    saved: list[SavedHypothesis], rule: Normalizer, errors: Rule, dataset: str
+) -> EvaluationResult:
+    """Count the errors of hypotheses; nothing in the result about search and speed is meant."""
+    distinct = dict.fromkeys(text for one in saved for text in (one.reference, one.hypothesis))
+    normalised = {text: rule.apply(text) for text in distinct}
+    ours = [normalised[one.reference] for one in saved]
+    theirs = [normalised[one.hypothesis] for one in saved]
+    words = utterance_errors(ours, theirs, "word", errors)
+    characters = utterance_errors(ours, theirs, "character", errors)
+    utterances = [
+        ScoredUtterance(
+            id=one.id,
+            reference=one.reference,
+            hypothesis=one.hypothesis,
+            reference_normalised=ours[index],
+            hypothesis_normalised=theirs[index],
+            word_errors=words[index],
+            character_errors=characters[index],
+            duration=one.duration,
+            score=one.score,
+            speaker=one.speaker,
+        )
+        for index, one in enumerate(saved)
+    ]
+    return summarise(
+        utterances,
+        dataset=dataset,
+        normalizer=rule.id,
+        decoding=DecodingOptions(),
+        rule=errors,
+        skipped=0,
+        decode_seconds=0.0,
+        wall_seconds=0.0,
+    )
+
+
+def other_normalizer(path: Path, rule: Normalizer) -> str:
+    """Return a line if the result beside the hypotheses was made by another normaliser."""
+    try:
+        before = json.loads((path.parent / RESULT).read_text("utf-8"))
+        used, rate = str(before["normalizer"]), before["words"]["error_rate"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    if used == rule.id or not isinstance(rate, float):
+        return ""
+    return f"WER {100 * rate:.1f} % by {used}; do not compare it with one by {rule.id}"
