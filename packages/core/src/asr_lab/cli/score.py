@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from asr_lab.cli.options import parse_options
-from asr_lab.evaluation.scoring import ScoreOptions, score
+from asr_lab.evaluation.options import ScoreOptions
 
 SUMMARY = "Count the errors of saved hypotheses again, with another normaliser or rule; no model."
 
@@ -11,4 +11,8 @@ SUMMARY = "Count the errors of saved hypotheses again, with another normaliser o
 def run(argv: Sequence[str]) -> int:
     """Run the command."""
     options = parse_options(ScoreOptions, argv, "score", SUMMARY)
-    return 0 if options is None else score(options)
+    if options is None:
+        return 0
+    from asr_lab.evaluation.scoring import score
+
+    return score(options)

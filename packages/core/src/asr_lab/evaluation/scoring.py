@@ -3,13 +3,12 @@
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from asr_lab.evaluation.folders import HYPOTHESES, RESULT, cleared, output_folder
 from asr_lab.evaluation.hypothesis_files import SavedHypothesis, read_hypotheses, sctk_files
 from asr_lab.evaluation.normalizers import Normalizer, normalizer
+from asr_lab.evaluation.options import ScoreOptions
 from asr_lab.evaluation.results import EvaluationResult, ScoredUtterance, summarise
 from asr_lab.models.base.options import DecodingOptions
 from asr_lab.utils.files import make_numbered, write_atomically
@@ -17,31 +16,6 @@ from asr_lab.utils.metrics import Rule, utterance_errors
 
 NOT_MEASURED = ("decoding", "decode_seconds", "wall_seconds", "rtfx", "rtfx_with_loading")
 """Keys of an evaluation's result that saved hypotheses say nothing about."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreOptions:
-    """What is scored again, and how."""
-
-    hypotheses: tuple[str, ...] = field(metadata={"positional": True})
-    """File of hypotheses: JSON Lines with `reference` and `hypothesis`, as evaluate writes them."""
-    normalizer: str = "basic"
-    """What is made equal before words are compared, by name or by the id of a result."""
-    rule: Rule = "levenshtein"
-    """What counts as an error: the fewest edits, or those that NIST's sclite finds."""
-    write: Literal["", "trn", "stm", "ctm"] = ""
-    """Write the normalised texts for NIST's SCTK too; times in a CTM are shared out evenly."""
-    output: str = ""
-    """Folder for the result and the hypotheses; empty for a new one beside the hypotheses."""
-    overwrite: bool = False
-    """Replace an existing output folder."""
-    json: bool = False
-    """Print the result as JSON."""
-
-    def __post_init__(self) -> None:
-        """Refuse several files."""
-        if len(self.hypotheses) != 1:
-            raise ValueError(f"score takes one file of hypotheses; got {len(self.hypotheses)}")
 
 
 def score(options: ScoreOptions) -> int:
