@@ -9,6 +9,7 @@ import pytest
 
 from asr_lab.cli import main
 from asr_lab.evaluation.normalizers import BASIC, NONE
+from asr_lab.evaluation.scoring import PART, normalise
 
 LINES = [
     {"id": "a 1", "reference": "Hello, World", "hypothesis": "hello world", "duration": 2.0},
@@ -155,3 +156,10 @@ def test_scoring_needs_no_torch(hypotheses: Path) -> None:
         f"assert main(['score', {str(hypotheses)!r}]) == 0; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_processes_normalise_as_one_does() -> None:
+    texts = [f"Number {index}!" for index in range(2 * PART + 3)] * 2
+    made = normalise(texts, BASIC, processes=2)
+    assert made == normalise(texts, BASIC, processes=1) and len(made) == 2 * PART + 3
+    assert made["Number 2002!"] == "number 2002"
