@@ -1,8 +1,11 @@
 """Normalisers: what is made equal, what is not, and ids that change with the rule."""
 
 import hashlib
+import subprocess
+import sys
 import unicodedata
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 from hypothesis import given, settings
@@ -93,3 +96,34 @@ def test_an_id_of_another_rule_is_refused() -> None:
         UserError, match=rf"'basic@0000' is not in this version, which has {BASIC.id}"
     ):
         normalizer("basic@0000")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("whisper-en", "Mr. Smith won't pay twenty-five dollars", "mister smith will not pay $25"),
+        ("whisper-en", "um, the colour [noise]", "the color"),
+        ("whisper-basic", "Ça va, [bruit] l'été!", "ça va l été "),
+    ],
+)
+def test_the_rules_of_whisper_are_those_of_the_library(name: str, text: str, expected: str) -> None:
+    pytest.importorskip("whisper_normalizer")
+    rule = normalizer(name)
+    assert rule.apply(text) == expected
+    assert rule.name == name and normalizer(rule.id) is rule
+    assert f"whisper-normalizer {version('whisper-normalizer')}, files " in rule.definition
+
+
+def test_a_rule_whose_library_is_missing_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['whisper_normalizer'] = None\n"
+        "from asr_lab.evaluation.normalizers import normalizer\n"
+        "from asr_lab.utils.errors import UserError\n"
+        "try: normalizer('whisper-en')\n"
+        "except UserError as error: print(error)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "needs whisper-normalizer" in ran.stdout
+    assert "install it: pip install 'asr-lab-core[normalizers]'" in ran.stdout

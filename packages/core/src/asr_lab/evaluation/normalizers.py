@@ -6,6 +6,10 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from warnings import catch_warnings, simplefilter
 
 from asr_lab.utils.errors import UserError, unknown
 
@@ -18,7 +22,7 @@ class Normalizer:
     definition: str
     """The rule in words; it changes whenever the result for any text does."""
     apply: Callable[[str], str]
-    """The rule itself; applying it twice changes nothing more."""
+    """The rule itself."""
 
     @property
     def id(self) -> str:
@@ -30,20 +34,52 @@ class Normalizer:
 def normalizer(name: str) -> Normalizer:
     """Return the normaliser of a name, or of an id such as a result file holds.
 
-    Raises UnknownNameError for a name that is not there, and UserError for an id whose rule is
-    another one by now: error rates under the two cannot be compared.
+    Raises UnknownNameError for a name that is not there, and UserError for a rule whose library is
+    not installed, or an id whose rule is another one by now: error rates under the two cannot be
+    compared.
     """
     known = {"none": NONE, "basic": BASIC}
     short, _, digest = name.partition("@")
-    if short not in known:
-        raise unknown("normaliser", short, known)
-    found = known[short]
+    if short not in (*known, *WHISPER):
+        raise unknown("normaliser", short, (*known, *WHISPER))
+    found = known[short] if short in known else _whisper(short)
     if digest and name != found.id:
         raise UserError(
             f"normaliser {name!r} is not in this version, which has {found.id};"
             f" score the hypotheses again with {short}"
         )
     return found
+
+
+@cache
+def _whisper(name: str) -> Normalizer:
+    """Return a rule of Whisper; its definition names the library's version and its files' digest.
+
+    Raises UserError if the library is not there.
+    """
+    module, kind = WHISPER[name]
+    try:
+        with catch_warnings():
+            # A docstring of 0.1.15 holds `\\X`, which Python 3.12 warns of.
+            simplefilter("ignore")
+            library = import_module("whisper_normalizer")
+            rule = getattr(import_module(f"whisper_normalizer.{module}"), kind)()
+    except ImportError as error:
+        raise UserError(
+            f"normaliser {name} needs whisper-normalizer ({error});"
+            " install it: pip install 'asr-lab-core[normalizers]'"
+        ) from error
+    folder, digest = Path(str(library.__file__)).parent, hashlib.sha256()
+    for file in ("basic.py", "english.py", "normalizers/english.json"):
+        digest.update((folder / file).read_bytes())
+    return Normalizer(
+        name=name,
+        definition=(
+            f"{kind} of whisper-normalizer {version('whisper-normalizer')},"
+            f" files {digest.hexdigest()}, Unicode {unicodedata.unidata_version}"
+        ),
+        apply=rule,
+    )
 
 
 def basic(text: str) -> str:
@@ -68,6 +104,12 @@ def _kept(character: str) -> str:
 def _compatible(text: str) -> str:
     return unicodedata.normalize("NFKC", text)
 
+
+WHISPER = {
+    "whisper-basic": ("basic", "BasicTextNormalizer"),
+    "whisper-en": ("english", "EnglishTextNormalizer"),
+}
+"""Rules of Whisper's paper: modules and classes of the library whisper-normalizer."""
 
 _APOSTROPHES = re.compile("''+")
 

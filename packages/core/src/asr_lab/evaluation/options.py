@@ -48,6 +48,31 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """What is scored again, and how."""
+
+    hypotheses: tuple[str, ...] = field(metadata={"positional": True})
+    """File of hypotheses: JSON Lines with `reference` and `hypothesis`, as evaluate writes them."""
+    normalizer: str = "basic"
+    """What is made equal before words are compared, by name or by the id of a result."""
+    rule: Rule = "levenshtein"
+    """What counts as an error: the fewest edits, or those that NIST's sclite finds."""
+    write: Literal["", "trn", "stm", "ctm"] = ""
+    """Write the normalised texts for NIST's SCTK too; times in a CTM are shared out evenly."""
+    output: str = ""
+    """Folder for the result and the hypotheses; empty for a new one beside the hypotheses."""
+    overwrite: bool = False
+    """Replace an existing output folder."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def __post_init__(self) -> None:
+        """Refuse several files."""
+        if len(self.hypotheses) != 1:
+            raise ValueError(f"score takes one file of hypotheses; got {len(self.hypotheses)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TranscribeOptions:
     """What is transcribed, by what, and how that is written down."""
 

@@ -111,6 +111,10 @@ class EvaluationResult:
 
     def summary(self) -> str:
         """Return the line that people read."""
+        return f"{self.rates()}   {self.rtfx:,.{0 if self.rtfx >= 10 else 1}f}x real time"
+
+    def rates(self) -> str:
+        """Return error rates, and what they were counted on."""
         low, high = 100 * self.word_interval.low, 100 * self.word_interval.high
         skipped = f", {self.skipped:,} skipped" if self.skipped else ""
         count = len(self.utterances)
@@ -119,7 +123,6 @@ class EvaluationResult:
             f"   CER {100 * self.character_errors.rate:.1f} %"
             f"   ({count:,} {'utterance' if count == 1 else 'utterances'}{skipped},"
             f" normaliser {self.normalizer})"
-            f"   {self.rtfx:,.{0 if self.rtfx >= 10 else 1}f}x real time"
         )
 
     def doubt(self) -> str:

@@ -126,6 +126,11 @@ COMMANDS = (
         run="asr_lab.cli.evaluate:run",
     ),
     CommandSpec(
+        name="score",
+        summary="count the errors of saved hypotheses again",
+        run="asr_lab.cli.score:run",
+    ),
+    CommandSpec(
         name="verify",
         summary="check the files and the digests of a run, or compare two",
         run="asr_lab.cli.verify:run",
