@@ -86,11 +86,13 @@ def make(**changes: object) -> ConformerASRModel:
             elif "running_var" in name:
                 tensor.uniform_(0.5, 2)
         steps = model.encoder(batch_of([400])).sequences.values
-        linears = [] if model.head is None else [model.head.linear]
+        # The heads see how steps differ, not what they have in common. Scores of hundreds would
+        # only show the rounding of large numbers.
+        linears = [] if model.head is None else [(model.head.linear, 1.0)]
         if model.transducer is not None:
-            linears.append(model.transducer.encoder_projection)
-        for linear in linears:  # the heads see how steps differ, not what they have in common
-            linear.weight.div_(steps[0].std(0)).mul_(4)
+            linears.append((model.transducer.encoder_projection, 4.0))
+        for linear, spread in linears:
+            linear.weight.mul_(spread / steps[0].std(0).mean())
             linear.bias.copy_(-linear.weight @ steps[0].mean(0))
         if (transducer := model.transducer) is not None:
             transducer.embedding.weight.mul_(4)
