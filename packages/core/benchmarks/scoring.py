@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from asr_lab.evaluation.hypothesis_files import SavedHypothesis
+from asr_lab.evaluation.normalising import normalise
 from asr_lab.evaluation.normalizers import normalizer
-from asr_lab.evaluation.scoring import normalise
 from asr_lab.utils.metrics import corpus_errors
 
 WORDS = "the of and to colour won't twenty-five Mr. it's 1,000 said house they organise".split()

@@ -230,7 +230,7 @@ def result_of(utterances: list[ScoredUtterance], skipped: int = 0) -> Evaluation
     return summarise(
         utterances,
         dataset="spoken/en/test",
-        normalizer="basic@1f3c",
+        normalizer=BASIC,
         decoding=DecodingOptions(beam=4),
         skipped=skipped,
         decode_seconds=0.5,
@@ -245,7 +245,7 @@ def test_the_summary_is_the_line_that_people_read() -> None:
     assert low < 3.33 < high
     assert result.summary() == (
         f"WER 3.3 % [{low:.1f}, {high:.1f}]   CER 3.3 %"
-        "   (200 utterances, normaliser basic@1f3c)   400x real time"
+        "   (200 utterances, normaliser basic@a391)   400x real time"
     )
     slow = replace(result, decode_seconds=200 / 3.25)
     assert slow.summary().endswith("   3.2x real time")
@@ -305,7 +305,7 @@ def test_a_result_is_plain_json_with_everything_needed_to_cite_it() -> None:
     assert plain["rule"] == "levenshtein" and plain["tells_apart"] > 0
     assert (plain["utterances"], plain["skipped"]) == (2, 7)
     assert (plain["rtfx"], plain["rtfx_with_loading"]) == (4.0, 2.0)
-    assert (plain["dataset"], plain["normalizer"]) == ("spoken/en/test", "basic@1f3c")
+    assert (plain["dataset"], plain["normalizer"]) == ("spoken/en/test", BASIC.id)
     assert plain["decoding"]["beam"] == 4
     assert [one["id"] for one in plain["worst"]] == ["u000"]
 

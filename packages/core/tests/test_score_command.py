@@ -9,7 +9,6 @@ import pytest
 
 from asr_lab.cli import main
 from asr_lab.evaluation.normalizers import BASIC, NONE
-from asr_lab.evaluation.scoring import PART, normalise
 
 LINES = [
     {"id": "a 1", "reference": "Hello, World", "hypothesis": "hello world", "duration": 2.0},
@@ -68,7 +67,10 @@ def test_a_result_by_another_normaliser_is_named(
     assert "before" not in capsys.readouterr().out
     again = [str(tmp_path / "one/hypotheses.jsonl"), "--normalizer"]
     assert main(["score", *again, "none"]) == 0
-    expected = f"before    WER 50.0 % by {BASIC.id}; do not compare it with one by {NONE.id}"
+    expected = (
+        f"before    WER 50.0 %, but normalised by {BASIC.id} and {NONE.id}: do not compare, score"
+        " the hypotheses again by one rule"
+    )
     assert expected in capsys.readouterr().out.splitlines()
     assert main(["score", *again, "basic"]) == 0
     assert "before" not in capsys.readouterr().out
@@ -141,6 +143,9 @@ def test_other_mistakes_are_one_line(
     for flags, told in (
         ([tmp_path / "missing"], "cannot read"),
         ([hypotheses, "--normalizer", "basik"], "did you mean basic"),
+        ([hypotheses, "--normalizer", "basic,opensar"], "did you mean openasr"),
+        ([hypotheses, "--normalizer", ","], "no normaliser in ','; choose from none, basic"),
+        ([hypotheses, "--normalizer", "language"], "no language '' for a normaliser"),
         ([hypotheses, hypotheses], "one file of hypotheses; got 2"),
         ([hypotheses, "--output", tmp_path], "holds no evaluation|exists"),
     ):
@@ -158,8 +163,55 @@ def test_scoring_needs_no_torch(hypotheses: Path) -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_processes_normalise_as_one_does() -> None:
-    texts = [f"Number {index}!" for index in range(2 * PART + 3)] * 2
-    made = normalise(texts, BASIC, processes=2)
-    assert made == normalise(texts, BASIC, processes=1) and len(made) == 2 * PART + 3
-    assert made["Number 2002!"] == "number 2002"
+def test_several_normalisers_are_counted_side_by_side(
+    hypotheses: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = scored(capsys, hypotheses, "--normalizer", "basic,none,basic")
+    (also,) = found["also"]  # type: ignore[misc]
+    assert (found["normalizer"], also["normalizer"]) == (BASIC.id, NONE.id)
+    assert (found["normalizer_digest"], also["normalizer_digest"]) == (BASIC.digest, NONE.digest)
+    alone = scored(capsys, hypotheses, "--normalizer", "none")
+    assert also["words"] == alone["words"] and also["characters"] == alone["characters"]
+    assert main(["score", str(hypotheses), "--normalizer", "basic,none"]) == 0
+    rates = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WER")]
+    assert [line.split()[-1] for line in rates] == [f"{BASIC.id})", f"{NONE.id})"]
+
+
+def test_empty_references_are_told_and_counted_as_insertions(
+    hypotheses: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with hypotheses.open("a") as file:
+        file.write(json.dumps({"id": "d", "reference": "...", "hypothesis": "two words"}))
+    assert main(["score", str(hypotheses), "--json"]) == 0
+    told = capsys.readouterr()
+    assert told.err == (
+        f"asr-lab: 1 of 4 references are empty, d first (normaliser {BASIC.id}):"
+        " all that was recognised there counts as inserted\n"
+    )
+    assert json.loads(told.out)["words"]["insertions"] == 2
+    assert json.loads(told.out)["warnings"] == [told.err.removeprefix("asr-lab: ").rstrip()]
+
+
+def test_a_set_of_empty_references_is_refused_in_one_line(
+    hypotheses: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hypotheses.write_text(json.dumps({"reference": "?!", "hypothesis": "a"}))
+    assert main(["score", str(hypotheses)]) == 2
+    assert capsys.readouterr().err == (
+        f"asr-lab: nothing to compare in {hypotheses}: every reference is empty (normaliser"
+        f" {BASIC.id}); add the texts, or choose another normaliser\n"
+    )
+    assert list(hypotheses.parent.iterdir()) == [hypotheses]
+
+
+def test_references_of_another_script_are_told(
+    hypotheses: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hypotheses.write_text(json.dumps({"reference": "हिन्दी की मात्राएँ", "hypothesis": "हिन्दी"}))
+    assert main(["score", str(hypotheses), "--normalizer", "openasr"]) == 0
+    assert capsys.readouterr().err == (
+        "asr-lab: openasr is a rule for English, and most letters are Devanagari;"
+        " say --normalizer marks-preserving\n"
+    )
+    assert main(["score", str(hypotheses), "--normalizer", "language-hi"]) == 0
+    assert capsys.readouterr().err == ""

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from asr_lab.evaluation.normalizers import NONE
 from asr_lab.evaluation.results import EvaluationResult, ScoredUtterance, summarise
 from asr_lab.models.base import DecodingOptions
 from asr_lab.training.display import (
@@ -35,7 +36,7 @@ def result(reference: str, hypothesis: str) -> EvaluationResult:
     return summarise(
         [one],
         dataset="probe/dev",
-        normalizer="none",
+        normalizer=NONE,
         decoding=DecodingOptions(),
         skipped=0,
         decode_seconds=1.0,

@@ -27,6 +27,8 @@ class Evaluator(Recogniser):
     """Everything that turns audio into scored text."""
 
     normalizer: Normalizer = BASIC
+    language: str = ""
+    """Language of the references, as a code; empty if unknown."""
     rule: Rule = "levenshtein"
     """Which alignment of two texts is counted."""
 
@@ -47,12 +49,13 @@ class Evaluator(Recogniser):
         return summarise(
             found.utterances,
             dataset=dataset,
-            normalizer=self.normalizer.id,
+            normalizer=self.normalizer,
             decoding=self.decoding,
             rule=self.rule,
             skipped=left_out + found.skipped,
             decode_seconds=found.decode_seconds,
             wall_seconds=found.wall_seconds,
+            language=self.language,
         )
 
     def recognise(

@@ -17,6 +17,9 @@ class EvaluateOptions:
     """Data set, `NAME[/CONFIG][/SPLIT][:LOCATION]`; `asr-lab datasets` lists names."""
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     """How scores become text."""
+    normalizer: str = "basic"
+    """What is made equal before words are compared, by name or by the id of a result; several names
+    with commas. `language` is the rule for the language of the data set."""
     rule: Rule = "levenshtein"
     """What counts as an error: the fewest edits, or those that NIST's sclite finds."""
     batch_seconds: float = 120.0
@@ -54,7 +57,8 @@ class ScoreOptions:
     hypotheses: tuple[str, ...] = field(metadata={"positional": True})
     """File of hypotheses: JSON Lines with `reference` and `hypothesis`, as evaluate writes them."""
     normalizer: str = "basic"
-    """What is made equal before words are compared, by name or by the id of a result."""
+    """What is made equal before words are compared, by name or by the id of a result; several names
+    with commas. `language-hi` is the rule for Hindi."""
     rule: Rule = "levenshtein"
     """What counts as an error: the fewest edits, or those that NIST's sclite finds."""
     write: Literal["", "trn", "stm", "ctm"] = ""

@@ -2,10 +2,12 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from asr_lab.evaluation.normalization.scripts import mismatch
+from asr_lab.evaluation.normalizers import Normalizer
 from asr_lab.evaluation.significance import tells_apart
 from asr_lab.evaluation.statistics import Interval, rate_interval
 from asr_lab.models.base.options import DecodingOptions
@@ -15,6 +17,8 @@ from asr_lab.utils.metrics import ErrorCounts, Rule, total
 
 WORST = 10
 """Number of utterances that a result lists as its worst."""
+OF_A_NORMALIZER = ("normalizer", "normalizer_digest", "words", "characters", "warnings")
+"""Keys of a result that another normaliser changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,8 @@ class EvaluationResult:
     dataset: str
     normalizer: str
     """Id of the rule that texts went through before they were compared."""
+    normalizer_digest: str
+    """SHA-256 of that rule; results of two digests cannot be compared."""
     decoding: DecodingOptions
     rule: Rule
     """Which alignment of two texts is counted."""
@@ -66,6 +72,8 @@ class EvaluationResult:
     """Time spent on features, model and search."""
     wall_seconds: float
     """Time from the first batch asked for to the last hypothesis, waiting for audio included."""
+    warnings: tuple[str, ...] = ()
+    """Why the rates may not mean what they seem to."""
 
     @property
     def rtfx(self) -> float:
@@ -94,6 +102,7 @@ class EvaluationResult:
         return {
             "dataset": self.dataset,
             "normalizer": self.normalizer,
+            "normalizer_digest": self.normalizer_digest,
             "rule": self.rule,
             "decoding": asdict(self.decoding),
             "utterances": len(self.utterances),
@@ -106,8 +115,14 @@ class EvaluationResult:
             "wall_seconds": self.wall_seconds,
             "rtfx": self.rtfx,
             "rtfx_with_loading": self.rtfx_with_loading,
+            "warnings": list(self.warnings),
             "worst": [one.to_dict() for one in self.worst],
         }
+
+    def rates_to_dict(self) -> dict[str, object]:
+        """Return the normaliser and what depends on it, of a result that stands beside another."""
+        whole = self.to_dict()
+        return {key: whole[key] for key in OF_A_NORMALIZER}
 
     def summary(self) -> str:
         """Return the line that people read."""
@@ -147,14 +162,18 @@ def summarise(
     utterances: Sequence[ScoredUtterance],
     *,
     dataset: str,
-    normalizer: str,
+    normalizer: Normalizer,
     decoding: DecodingOptions,
     rule: Rule = "levenshtein",
     skipped: int,
     decode_seconds: float,
     wall_seconds: float,
+    language: str = "",
 ) -> EvaluationResult:
-    """Add up utterances and find the intervals. Raises UserError if there are no utterances."""
+    """Add up utterances and find the intervals; a normaliser for another `language` is told.
+
+    Raises UserError if there are no utterances.
+    """
     if not utterances:
         raise UserError(
             f"nothing to score in {dataset or 'the data'}: no utterance could be used"
@@ -165,7 +184,8 @@ def summarise(
     speakers = [one.speaker for one in utterances]
     return EvaluationResult(
         dataset=dataset,
-        normalizer=normalizer,
+        normalizer=normalizer.id,
+        normalizer_digest=normalizer.digest,
         decoding=decoding,
         rule=rule,
         word_errors=total(words),
@@ -177,7 +197,22 @@ def summarise(
         audio_seconds=math.fsum(one.duration for one in utterances),
         decode_seconds=decode_seconds,
         wall_seconds=wall_seconds,
+        warnings=tuple(_warnings(utterances, normalizer, language)),
     )
+
+
+def _warnings(
+    utterances: Sequence[ScoredUtterance], normalizer: Normalizer, language: str
+) -> Iterator[str]:
+    """Yield what a reader of the rates should know about the references."""
+    empty = [one.id for one in utterances if not one.reference_normalised.strip()]
+    if empty:
+        yield (
+            f"{len(empty)} of {len(utterances)} references are empty, {empty[0]} first"
+            f" (normaliser {normalizer.id}): all that was recognised there counts as inserted"
+        )
+    if told := mismatch(normalizer.name, [one.reference for one in utterances], language):
+        yield told
 
 
 def _rate_to_dict(counts: ErrorCounts, interval: Interval) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """`asr-lab evaluate` behind its flags: recognise a data set and tell how well that went."""
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,15 @@ from asr_lab.data.plan import sorted_batches
 from asr_lab.data.utterance import Utterance
 from asr_lab.evaluation.evaluator import Evaluator
 from asr_lab.evaluation.folders import HYPOTHESES, RESULT, cleared, output_folder
+from asr_lab.evaluation.normalising import refuse_empty
+from asr_lab.evaluation.normalizers import normalizers
 from asr_lab.evaluation.options import EvaluateOptions
 from asr_lab.evaluation.recogniser import Loaded, load_checkpoint
 from asr_lab.evaluation.results import EvaluationResult
+from asr_lab.evaluation.scoring import normalised_by
 from asr_lab.plugins import installed_plugins
 from asr_lab.plugins.observers import Observers
+from asr_lab.utils.errors import tell
 from asr_lab.utils.files import write_atomically
 
 SHOWN_WORST = 3
@@ -33,35 +38,49 @@ def evaluate(options: EvaluateOptions) -> int:
     Raises UserError for a checkpoint or data set that cannot be used, before anything is written.
     """
     plugins = installed_plugins()
+    normalizers(options.normalizer, "en")  # a wrong name is told before the model is loaded
     loaded = load_checkpoint(Path(options.checkpoint), plugins)
     dataset = resolve(options.dataset, plugins.registry, "test", loaded.portable.language)
     policy = options.on_bad_utterance
     utterances, unusable = usable(read_dataset(dataset), options.max_duration, policy, "--")
+    language = language_of(utterances) or loaded.portable.language
+    rule, *others = normalizers(options.normalizer, language)
+    refuse_empty((one.text for one in utterances), rule, dataset.typed)
     folder = output_folder(options.output, options.overwrite, loaded.path, dataset.label)
     try:
-        result = recognise(options, loaded, dataset.typed, utterances, len(unusable))
+        evaluator = Evaluator.of(loaded, options.decoding, options.precision, options.device)
+        evaluator = replace(evaluator, rule=options.rule, normalizer=rule, language=language)
+        result = recognise(options, evaluator, dataset.typed, utterances, len(unusable))
+        also = [normalised_by(other, result, language) for other in others]
         result.write_hypotheses(cleared(folder) / HYPOTHESES)
     except BaseException:
         with suppress(OSError):
             folder.rmdir()  # only if it is empty
         raise
     report = {"checkpoint": loaded.path.name, "run_id": loaded.portable.run_id, **result.to_dict()}
+    report["also"] = [one.rates_to_dict() for one in also]
     write_atomically(folder / RESULT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     Observers(plugins).evaluation_finished(folder, report)
-    print(json.dumps(report) if options.json else "\n".join(summary(loaded, result, folder)))
+    for warning in result.warnings:
+        tell(warning)
+    lines = summary(loaded, result, folder, also)
+    print(json.dumps(report) if options.json else "\n".join(lines))
     return 0
+
+
+def language_of(utterances: Sequence[Utterance]) -> str:
+    """Return the language that most utterances name, or nothing."""
+    return Counter(one.language for one in utterances).most_common(1)[0][0] if utterances else ""
 
 
 def recognise(
     options: EvaluateOptions,
-    loaded: Loaded,
+    evaluator: Evaluator,
     label: str,
     utterances: list[Utterance],
     unusable: int,
 ) -> EvaluationResult:
     """Recognise and score utterances as the options say."""
-    evaluator = Evaluator.of(loaded, options.decoding, options.precision, options.device)
-    evaluator = replace(evaluator, rule=options.rule)
     speakers = {utterance.id: utterance.speaker for utterance in utterances}
     found = batches(options, utterances, evaluator.recipe.sample_rate, evaluator.shortest)
     return evaluator.evaluate(found, label, speakers, unusable)
@@ -78,13 +97,19 @@ def batches(
     return refuse_bad(loaded) if options.on_bad_utterance == "fail" else loaded
 
 
-def summary(loaded: Loaded, result: EvaluationResult, folder: Path) -> list[str]:
+def summary(
+    loaded: Loaded,
+    result: EvaluationResult,
+    folder: Path,
+    also: Sequence[EvaluationResult] = (),
+) -> list[str]:
     """Return what a person wants to know."""
     with_loading = f"{result.rtfx_with_loading:,.0f}x with loading"
     lines = [
         f"{loaded.portable.model} · {loaded.path} on {result.dataset}",
         f"{result.summary()} ({with_loading})",
         result.doubt(),
+        *(one.rates() for one in also),
     ]
     for one in result.worst[:SHOWN_WORST]:
         lines.append(f"worst  {one.id}: said {one.reference_normalised!r}")

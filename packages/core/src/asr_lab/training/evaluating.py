@@ -52,7 +52,7 @@ class RunEvaluator:
         return summarise(
             [utterance for one in found for utterance in one.utterances],
             dataset=chosen.label,
-            normalizer=evaluator.normalizer.id,
+            normalizer=evaluator.normalizer,
             decoding=evaluator.decoding,
             skipped=chosen.unusable + sum(one.skipped for one in found),
             decode_seconds=max(one.decode_seconds for one in found),
