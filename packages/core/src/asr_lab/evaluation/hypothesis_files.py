@@ -40,24 +40,26 @@ def read_hypotheses(path: Path) -> list[SavedHypothesis]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        one = _saved(line, f"{path}:{number}", str(number))
+        one = _saved(line, path, number)
         if one.id in found:
             raise UserError(f"{path}:{number} has the id {one.id!r} of an earlier line")
         found[one.id] = one
     return list(found.values())
 
 
-def _saved(line: str, where: str, number: str) -> SavedHypothesis:
+def _saved(line: str, path: Path, number: int) -> SavedHypothesis:
     """Read one line; without an id, its number is one."""
     try:
         plain = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is not JSON: {error}") from error
+        raise UserError(f"{path}:{number} is not JSON: {error}") from error
     if not isinstance(plain, dict):
-        raise UserError(f"{where} is not a JSON object with 'reference' and 'hypothesis'")
+        raise UserError(f"{path}:{number} is not a JSON object with 'reference' and 'hypothesis'")
     for key in ("reference", "hypothesis"):
         if not isinstance(plain.get(key), str):
-            raise UserError(f"{where} has no text {key!r}; 'reference' and 'hypothesis' are needed")
+            raise UserError(
+                f"{path}:{number} has no text {key!r}; 'reference' and 'hypothesis' are needed"
+            )
     return SavedHypothesis(
         id=str(plain.get("id", number)),
         reference=plain["reference"],

@@ -6,7 +6,6 @@ time, and any number of processes may write.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -40,10 +39,10 @@ def normalise(
     distinct = list(dict.fromkeys(texts))
     if folder is None:
         return dict(zip(distinct, _made(distinct, rule, processes), strict=True))
-    path = folder / f"{_digest(distinct)[:32]}-{rule.digest[:32]}.json"
+    path = folder / f"{_digest(distinct)[:32]}-{rule.digest[:32]}.txt"
     if (kept := _read(path, len(distinct))) is None:
         kept = _made(distinct, rule, processes)
-        with suppress(UserError):  # a full disk or a folder of somebody else's stops nobody
+        with suppress(UserError, OSError):  # a full disk or somebody else's folder stops nobody
             _keep(path, kept)
     return dict(zip(distinct, kept, strict=True))
 
@@ -97,17 +96,19 @@ def _read(path: Path, count: int) -> list[str] | None:
         head, content = path.read_bytes().split(b"\n", 1)
         if head.decode() != hashlib.sha256(content).hexdigest():
             return None
-        found: list[str] = json.loads(content)
+        found = content.decode("utf-8", "surrogatepass").split("\n")
     except (OSError, ValueError):
         return None
     return found if len(found) == count else None
 
 
 def _keep(path: Path, texts: Sequence[str]) -> None:
-    """Write a file with its own digest; whoever writes at the same time writes the same."""
-    content = json.dumps(texts, ensure_ascii=True).encode()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot keep {path}: {error}") from error
+    """Write a file: its digest, then a text a line; whoever writes at the same time does the same.
+
+    Texts of several lines, which no slow rule makes, are not kept.
+    """
+    content = "\n".join(texts).encode("utf-8", "surrogatepass")
+    if content.count(b"\n") != len(texts) - 1:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
