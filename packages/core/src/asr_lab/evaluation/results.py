@@ -17,6 +17,7 @@ from asr_lab.utils.metrics import ErrorCounts, Rule, total
 
 WORST = 10
 """Number of utterances that a result lists as its worst."""
+COUNTS = ("word_errors", "character_errors")
 OF_A_NORMALIZER = ("normalizer", "normalizer_digest", "words", "characters", "warnings")
 """Keys of a result that another normaliser changes."""
 
@@ -41,9 +42,9 @@ class ScoredUtterance:
 
     def to_dict(self) -> dict[str, object]:
         """Return everything as plain values; numbers that JSON lacks become None."""
-        plain = asdict(self)
-        plain["score"] = _finite(self.score)
-        return plain
+        # `asdict` copies what is within, which takes ten times as long.
+        counts = {name: dict(vars(getattr(self, name))) for name in COUNTS}
+        return {**vars(self), **counts, "score": _finite(self.score)}
 
 
 @dataclass(frozen=True, kw_only=True)
