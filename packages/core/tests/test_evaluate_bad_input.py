@@ -51,6 +51,12 @@ def result(tmp_path: Path) -> Row:
     return found
 
 
+def texts(tmp_path: Path) -> list[tuple[str, str]]:
+    """Return ids and what was recognised."""
+    lines = (tmp_path / "out" / "hypotheses.jsonl").read_text().splitlines()
+    return [(one["id"], one["hypothesis"]) for one in map(json.loads, lines)]
+
+
 def test_empty_references_are_scored_and_noted(
     evaluate: Evaluate, rows: list[Row], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,7 +111,7 @@ def test_references_of_another_language_are_scored_and_noted(
 def test_the_language_of_the_model_is_compared_with_that_of_the_data() -> None:
     tokenizer = CharacterTokenizer(" abc")
     texts = [("ab", "Ab"), ("cab", "cab"), ("c", "c"), ("b", "b")]
-    found = oddities(texts, ["de_de", "de", "de", "en"], "en_us", tokenizer)
+    found = oddities(texts, ["de_de", "de_de", "de", "en"], "en_us", tokenizer)
     assert found == ("the model was trained on 'en_us', and the data set is 'de_de'",)
     assert oddities(texts, ["EN-gb", "en", "de", ""], "en_us", tokenizer) == ()
     assert oddities(texts, ["de"] * 4, "", tokenizer) == ()
@@ -150,9 +156,8 @@ def test_one_damaged_file_among_a_thousand_is_left_out_counted_and_named(
     report = result(tmp_path)
     assert (report["utterances"], report["skipped"]) == (999, 1)
     assert list(report["bad_utterances"]) == ["u0321"]
-    lines = (tmp_path / "out" / "hypotheses.jsonl").read_text().splitlines()
     expected = [f"u{number:04}" for number in range(1000) if number != 321]
-    assert [json.loads(line)["id"] for line in lines] == expected, "in the order of the data set"
+    assert [name for name, _ in texts(tmp_path)] == expected, "in the order of the data set"
 
 
 def test_an_utterance_that_cannot_be_recognised_costs_no_other_its_text(
@@ -163,16 +168,15 @@ def test_an_utterance_that_cannot_be_recognised_costs_no_other_its_text(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert evaluate(rows) == 0
-    before = (tmp_path / "out" / "hypotheses.jsonl").read_text().splitlines()
+    before = texts(tmp_path)
     shutil.rmtree(tmp_path / "out")
-    name = json.loads(before[2])["id"]
+    name = before[2][0]
     monkeypatch.setenv("PROBE_STUMBLE", name)
     capsys.readouterr()
     assert evaluate(rows, "--on-bad-utterance skip") == 0
     reason = f"could not be recognised (RuntimeError: cannot make out {name})"
     assert capsys.readouterr().out.count(f"bad    {name}: {reason}\n") == 1
-    after = (tmp_path / "out" / "hypotheses.jsonl").read_text().splitlines()
-    assert after == [*before[:2], before[3]]
+    assert texts(tmp_path) == [*before[:2], before[3]]
     assert result(tmp_path)["bad_utterances"] == {name: reason}
 
 

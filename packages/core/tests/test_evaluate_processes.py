@@ -47,6 +47,13 @@ def files(folder: Path) -> tuple[dict[str, object], dict[str, bytes]]:
     return kept, {path.name: path.read_bytes() for path in others}
 
 
+def in_the_middle(data: Path) -> str:
+    """Return the id of an utterance that is neither in the first nor in the last batch."""
+    rows = [json.loads(line) for line in (data / "manifest.jsonl").read_text().splitlines()]
+    order = sorted(range(len(rows)), key=lambda place: -round(rows[place]["duration"] * 1000))
+    return f"utterance-{order[2]:04}"
+
+
 def devices(folder: Path) -> tuple[int, int]:
     """Return how many processes there were, and how many batches in all."""
     execution = json.loads((folder / "result.json").read_text())["execution"]
@@ -70,7 +77,7 @@ def in_groups(groups: list[dict[str, object]], folder: Path) -> tuple[list[list[
 
 
 def test_two_and_four_processes_of_torchrun_write_what_one_does_and_fail_together(
-    words: Words, tmp_path: Path
+    words: Words, data: Path, tmp_path: Path
 ) -> None:
     extra = "--write trn stm ctm"
     assert main(words("one", extra)) == 0
@@ -84,12 +91,12 @@ def test_two_and_four_processes_of_torchrun_write_what_one_does_and_fail_togethe
             "command": words("stumbled"),
             "variables": {"PROBE_STUMBLE": "utterance-0003"},
         },
-        {"size": 2, "command": words("died"), "variables": {"PROBE_DIE": "utterance-0002"}},
+        {"size": 2, "command": words("died"), "variables": {"PROBE_DIE": in_the_middle(data)}},
     ]
     statuses, errors = in_groups(groups, tmp_path)
     lines = [line for line in errors.splitlines() if line.startswith("asr-lab: ")]
     assert statuses[:5] == [[0] * 2, [0] * 4, [2] * 2, [2] * 2, [2] * 2], errors
-    assert sorted(map(str, statuses[5])) == ["2", "None"], errors
+    assert statuses[5] == [2, None], errors
     for name, count in (("two", 2), ("four", 4)):
         assert files(tmp_path / name) == files(tmp_path / "one"), name
         assert devices(tmp_path / name) == (count, 3)
@@ -99,7 +106,7 @@ def test_two_and_four_processes_of_torchrun_write_what_one_does_and_fail_togethe
     assert len([line for line in lines if "one exists; choose another --output" in line]) == 1
     assert len([line for line in lines if "--devices 2 cannot be used under torchrun" in line]) == 1
     assert len([line for line in lines if "RuntimeError: cannot make out utterance" in line]) == 1
-    assert len([line for line in lines if "another process ended without a word" in line]) <= 1
+    assert len([line for line in lines if "another process ended without a word" in line]) == 1
     assert not any((tmp_path / name).exists() for name in ("nested", "stumbled", "died"))
 
 
@@ -110,21 +117,6 @@ def test_processes_that_the_command_starts_write_what_one_does(
     assert main(words("two", "--devices 2")) == 0
     assert files(tmp_path / "two") == files(tmp_path / "one")
     assert devices(tmp_path / "two") == (2, 3)
-
-
-def test_a_process_that_is_killed_is_one_line_and_leaves_nothing(
-    words: Words,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("PROBE_DIE", "utterance-0002")
-    capsys.readouterr()
-    assert main(words("died", "--devices 2")) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("asr-lab: process ") and told.count("\n") == 1
-    assert "of 2 was killed by SIGKILL; if memory ran out, use fewer --devices" in told
-    assert not (tmp_path / "died").exists()
 
 
 class Pair:
@@ -176,17 +168,19 @@ def test_a_process_alone_fails_with_its_own_error() -> None:
     assert agree(Alone(), lambda: 3) == 3
 
 
-def rank_of(rank: int) -> int:
-    """Say who this is; the third process is not there to be had."""
-    if rank == 2:
-        raise ValueError("there is no third")
-    return rank
-
-
-def test_values_come_in_the_order_of_processes_and_the_first_error_ends_the_others(
-    capfd: pytest.CaptureFixture[str],
+def test_values_come_in_the_order_of_processes_and_an_error_in_one_is_told(
+    probe: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert in_processes(rank_of, 2) == [0, 1]
-    with pytest.raises(UserError, match="ValueError: there is no third"):
-        in_processes(rank_of, 3)
+    from probe_asr.ranks import name
+
+    assert in_processes(name, 3) == ["process 0", "process 1", "process 2"]
+    with pytest.raises(UserError, match="ValueError: there is no fourth"):
+        in_processes(name, 4)
     assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_process_that_is_killed_is_told(probe: Path) -> None:
+    from probe_asr.ranks import die
+
+    with pytest.raises(UserError, match="process 2 of 2 was killed by SIGKILL; if memory ran out"):
+        in_processes(die, 2)

@@ -18,7 +18,7 @@ else:
     sys.path.pop(0)
 
 WORDS = "ace bad bed cab dab fed face fade bead dace".split()
-UTTERANCES = 70
+UTTERANCES = 66
 """More than the largest batch."""
 
 
@@ -50,10 +50,10 @@ def test_a_model_that_hears_its_batch_mates_is_found(
     checkpoint: Path, probe: Path, dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROBE_LEAK", "1")
-    row = invariance.in_all_ways("probe", checkpoint, "ctc", 1, dataset)
-    different = {(way.batch_size, way.order): way.different for way in row.ways}
-    assert different[1, "longest"] == different[1, "shuffled"] == 0
-    assert different[8, "shuffled"] and different[64, "shuffled"] and not row.proves
+    ways = [(1, "shuffled"), (8, "shuffled")]
+    row = invariance.in_all_ways("probe", checkpoint, "ctc", 1, dataset, ways)
+    alone, mixed = row.ways
+    assert alone.different == 0 and mixed.different > 10 and not row.proves
 
 
 def test_a_tie_is_a_text_that_differs_where_scores_do_not() -> None:
@@ -61,7 +61,7 @@ def test_a_tie_is_a_text_that_differs_where_scores_do_not() -> None:
     other = {"a": ("x", -10.00001), "b": ("w", -10.00001), "c": ("w", -10.01)}
     way = invariance.compared(8, "longest", first, other)
     assert (way.ties, way.different) == (1, 1)
-    assert way.score_difference == pytest.approx(1e-6)
+    assert way.score_difference == pytest.approx(1e-6, rel=1e-3)
     with pytest.raises(AssertionError, match="same utterances"):
         invariance.compared(8, "longest", first, {"a": ("x", -10.0)})
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from itertools import chain
 
 import torch
@@ -21,8 +21,8 @@ class Recognised:
     """What was recognised in some batches, and how long that took."""
 
     utterances: tuple[ScoredUtterance, ...]
-    problems: Mapping[str, str] = field(default_factory=dict)
-    """Why utterances could not be used, by id; they are not among `utterances`."""
+    problems: tuple[tuple[str, str], ...] = ()
+    """Ids of utterances that could not be used, and why; they are not among `utterances`."""
     batches: tuple[int, ...] = ()
     """Utterances in each batch."""
     decode_seconds: float
@@ -38,10 +38,10 @@ class Recognised:
         """Put together what processes recognised at the same time; `order` are all ids."""
         places = {name: place for place, name in enumerate(order)}
         utterances = chain.from_iterable(part.utterances for part in parts)
-        problems = chain.from_iterable(part.problems.items() for part in parts)
+        problems = chain.from_iterable(part.problems for part in parts)
         return cls(
             utterances=tuple(sorted(utterances, key=lambda one: places[one.id])),
-            problems=dict(sorted(problems, key=lambda one: places[one[0]])),
+            problems=tuple(sorted(problems, key=lambda one: places[one[0]])),
             batches=tuple(chain.from_iterable(part.batches for part in parts)),
             decode_seconds=max(part.decode_seconds for part in parts),
             wall_seconds=max(part.wall_seconds for part in parts),
@@ -102,7 +102,7 @@ class Evaluator(Recogniser):
         Batches of `warm_up` are recognised first, and nothing is told of them.
         """
         utterances: list[ScoredUtterance] = []
-        problems: dict[str, str] = {}
+        problems: list[tuple[str, str]] = []
         sizes: list[int] = []
         decode_seconds = 0.0
         with self.working():
@@ -110,23 +110,19 @@ class Evaluator(Recogniser):
                 self._texts(batch)
             started = self._now()
             for batch in batches:
-                problems |= problems_of([batch])
+                problems += problems_of([batch]).items()
                 sizes.append(len(batch))
                 if not bool(batch.valid.any()):
                     continue
                 before = self._now()
                 texts = self._texts(batch)
                 decode_seconds += self._now() - before
-                problems |= {
-                    name: text
-                    for name, text in zip(batch.utterance_ids, texts, strict=True)
-                    if isinstance(text, str) and name not in problems
-                }
+                problems += _given_up(batch, texts)
                 utterances += self._score(batch, texts, speakers or {})
             wall_seconds = self._now() - started
         return Recognised(
             utterances=tuple(utterances),
-            problems=problems,
+            problems=tuple(problems),
             batches=tuple(sizes),
             decode_seconds=decode_seconds,
             wall_seconds=wall_seconds,
@@ -183,6 +179,13 @@ class Evaluator(Recogniser):
                 score=found.hypothesis.score,
                 speaker=speakers.get(batch.utterance_ids[index], ""),
             )
+
+
+def _given_up(batch: AudioBatch, texts: Sequence[Text | str]) -> Iterator[tuple[str, str]]:
+    """Yield utterances that could not be recognised though their audio could be used, and why."""
+    for name, problem, text in zip(batch.utterance_ids, batch.problems, texts, strict=True):
+        if isinstance(text, str) and not problem:
+            yield name, text
 
 
 def problems_of(batches: Iterable[AudioBatch]) -> dict[str, str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from asr_lab.evaluation.results import ScoredUtterance
 from asr_lab.evaluation.sctk_files import (
-    IGNORED,
     Line,
     ctm,
     read_ctm,
@@ -105,7 +104,7 @@ def _read_sctk(path: Path, references: str) -> list[SavedHypothesis]:
         raise UserError(f"{place} is no file of references; name a TRN or STM file")
     if kind == "ctm" and _kind(place) == "trn":
         raise UserError(f"{place} has no times for the words of {path}; name an STM file")
-    spoken = [one for one in READERS[_kind(place)](place) if one.text != IGNORED]
+    spoken = READERS[_kind(place)](place)
     names = _names(spoken, place)
     found = READERS[kind](path)
     if kind == "ctm":
@@ -125,6 +124,7 @@ def _read_sctk(path: Path, references: str) -> list[SavedHypothesis]:
             speaker=one.speaker,
         )
         for name, one, text in zip(names, spoken, heard, strict=True)
+        if not one.ignored
     ]
 
 
@@ -135,7 +135,10 @@ def _kind(path: Path) -> str:
 def _names(lines: Sequence[Line], path: Path) -> list[str]:
     """Return a name for each line: its id, with the time if a recording has several lines."""
     often = Counter(one.id for one in lines)
-    found = [one.id if often[one.id] == 1 else f"{one.id} {one.start:.3f}" for one in lines]
+    timed = _kind(path) != "trn"
+    found = [
+        f"{one.id} {one.start:.3f}" if timed and often[one.id] > 1 else one.id for one in lines
+    ]
     if len(set(found)) < len(found):
         twice = next(name for name, count in Counter(found).items() if count > 1)
         raise UserError(f"{path} has {twice!r} twice")

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from asr_lab.utils.errors import UserError
 
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Team(Protocol):
     """Processes that somebody else started, torchrun for one, seen from one of them."""
 

@@ -113,7 +113,7 @@ def assemble(options: EvaluateOptions, task: Task, parts: list[Part]) -> Evaluat
     languages = [one.language for one in task.utterances]
     return replace(
         result,
-        problems={**task.unusable, **found.problems},
+        problems={**task.unusable, **dict(found.problems)},
         notes=oddities(texts, languages, task.loaded.portable.language, task.loaded.tokenizer),
         execution=together([one.execution for one in parts]),
     )

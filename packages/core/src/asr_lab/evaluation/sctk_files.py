@@ -16,7 +16,7 @@ from asr_lab.utils.errors import UserError
 MARKUP = "%(){}<>@*;\\"
 """What sclite reads as markup, and the sign that stands before a code."""
 IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
-"""Text of a stretch of an STM file in which nothing is scored."""
+"""What a stretch of an STM file holds in which nothing is scored."""
 _CODED_IGNORED = f"%{ord(IGNORED[0]):02X}{IGNORED[1:]}"
 _CODED = re.compile(rf"[{re.escape(MARKUP)}\s\x00-\x1f\x7f\ud800-\udfff]")
 _CODE = re.compile("%u([0-9A-F]{4})|%([0-7][0-9A-F])")
@@ -34,6 +34,8 @@ class Line:
     """Seconds from the start of the recording."""
     duration: float = 0.0
     """Seconds."""
+    ignored: bool = False
+    """True for a stretch that is not to be scored."""
 
     @property
     def end(self) -> float:
@@ -43,8 +45,8 @@ class Line:
 
 def coded(text: str) -> str:
     """Return words with a space between them, as sclite reads them."""
-    words = [_CODED.sub(_code, word) for word in text.split()]
-    return _CODED_IGNORED if words == [IGNORED] else " ".join(words)
+    words = " ".join(_CODED.sub(_code, word) for word in text.split())
+    return words.replace(IGNORED, _CODED_IGNORED)
 
 
 def coded_name(name: str) -> str:
@@ -54,7 +56,7 @@ def coded_name(name: str) -> str:
 
 def decoded(text: str) -> str:
     """Return what was coded; percent signs that stand for nothing are left as they are."""
-    return IGNORED if text == _CODED_IGNORED else _CODE.sub(_character, text)
+    return _CODE.sub(_character, text.replace(_CODED_IGNORED, IGNORED))
 
 
 def _code(found: re.Match[str]) -> str:
@@ -123,11 +125,13 @@ def read_stm(path: Path) -> list[Line]:
         if len(fields) < 5:
             raise UserError(f"{where} is not: recording, channel, speaker, start, end, words")
         start, end = _seconds(fields[3], where), _seconds(fields[4], where)
-        text = re.sub(r"^<[^>\s]*>(\s+|$)", "", fields[5] if len(fields) > 5 else "")
+        text = re.sub(r"^<[^>\s]*>(\s+|$)", "", fields[5] if len(fields) > 5 else "").strip()
+        ignored = IGNORED in text
         found.append(
             Line(
                 id=decoded(fields[0]),
-                text=text.strip() if text.strip() == IGNORED else _plain(text, where),
+                text="" if ignored else _plain(text, where),
+                ignored=ignored,
                 speaker="" if fields[2] == "unknown" else decoded(fields[2]),
                 start=start,
                 duration=end - start,

@@ -47,7 +47,7 @@ class RunEvaluator:
         parts = [one for one in self.group.gather(mine) if isinstance(one, Recognised)]
         found = Recognised.joined(parts, (utterance.id for utterance in chosen.utterances))
         if found.problems and self.setup.config.on_bad_utterance == "fail":
-            raise UserError(first_problem(found.problems))
+            raise UserError(first_problem(dict(found.problems)))
         return summarise(
             found.utterances,
             dataset=chosen.label,

@@ -1,7 +1,7 @@
 """A convolution, dropout and a CTC head, with a running statistic.
 
 PROBE_STUMBLE=ID makes the model fail at an utterance, and PROBE_DIE=ID kills its process there.
-PROBE_LEAK=1 lets what is heard of an utterance depend on the padding of its batch.
+PROBE_LEAK=1 lets utterances of a batch hear each other.
 """
 
 import os
@@ -83,8 +83,6 @@ class ProbeModel(CTCModel[ProbeConfig]):
         _, decoder = self.decoder(decoding)
         encoded = self.encoder(batch.features)
         if "PROBE_LEAK" in os.environ:
-            values = encoded.sequences.values
-            loudest = values.mean((1, 2), keepdim=True).flip(0)
-            leaking = Sequences(values + 3 * loudest.sign(), encoded.sequences.lengths)
-            encoded = EncoderOutput(leaking)
+            values, lengths = encoded.sequences.values, encoded.sequences.lengths
+            encoded = EncoderOutput(Sequences(values + values.flip(0), lengths))
         return decode(decoder, encoded, decoding, self.config.vocab)
