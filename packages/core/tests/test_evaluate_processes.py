@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -171,8 +172,7 @@ def test_a_process_alone_fails_with_its_own_error() -> None:
 def test_values_come_in_the_order_of_processes_and_an_error_in_one_is_told(
     probe: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from probe_asr.ranks import name
-
+    name = import_module("probe_asr.ranks").name
     assert in_processes(name, 3) == ["process 0", "process 1", "process 2"]
     with pytest.raises(UserError, match="ValueError: there is no fourth"):
         in_processes(name, 4)
@@ -180,7 +180,6 @@ def test_values_come_in_the_order_of_processes_and_an_error_in_one_is_told(
 
 
 def test_a_process_that_is_killed_is_told(probe: Path) -> None:
-    from probe_asr.ranks import die
-
+    die = import_module("probe_asr.ranks").die
     with pytest.raises(UserError, match="process 2 of 2 was killed by SIGKILL; if memory ran out"):
         in_processes(die, 2)
