@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,6 +152,13 @@ def test_stm_and_ctm_are_in_the_order_that_sclite_wants() -> None:
     ]  # fmt: skip
 
 
+def test_words_stand_in_a_ctm_when_they_were_said_if_that_is_known() -> None:
+    one = Line(id="a", text="b c", start=10.0, duration=4.0)
+    assert ctm([one]) == "a 1 10.000 2.000 b\na 1 12.000 2.000 c\n"
+    timed = replace(one, times=((0.5, 0.75), (3.0, 3.5)))
+    assert ctm([timed]) == "a 1 10.500 0.250 b\na 1 13.000 0.500 c\n"
+
+
 def test_words_go_to_the_stretch_that_sclite_gives_them_to(tmp_path: Path) -> None:
     (tmp_path / "r.stm").write_text(
         ';; LABEL "O" "all" "all"\n'
@@ -254,4 +262,11 @@ def test_each_kind_that_evaluate_writes_is_scored_as_its_json_lines(
             result = json.loads(capsys.readouterr().out)
             found.append((normaliser, result["words"]["errors"], result["characters"]["errors"]))
     assert len(set(found)) == 2
+    for line in (out / "hypotheses.jsonl").read_text().splitlines():
+        one = json.loads(line)
+        spoken = [word for word in read_ctm(out / "hypotheses.ctm") if word.id == one["id"]]
+        assert [word.text for word in spoken] == one["hypothesis"].split()
+        assert [word.start for word in spoken] == sorted(word.start for word in spoken)
+        assert all(0 <= word.start < word.end <= one["duration"] + 0.1 for word in spoken)
+        assert len({round(word.duration, 2) for word in spoken}) > 1 or len(spoken) < 3
     assert read_trn(out / "references.trn")[0].text == rows[0]["text"]

@@ -8,6 +8,7 @@ from itertools import chain
 import torch
 
 from asr_lab.data.audio_batch import AudioBatch
+from asr_lab.decoding.timestamps import seconds_per_step, word_times
 from asr_lab.evaluation.normalizers import BASIC, Normalizer
 from asr_lab.evaluation.recogniser import Recogniser
 from asr_lab.evaluation.results import EvaluationResult, ScoredUtterance, summarise
@@ -65,6 +66,8 @@ class Evaluator(Recogniser):
     """Which alignment of two texts is counted."""
     keep_going: bool = False
     """Leave out an utterance that cannot be recognised, instead of ending there."""
+    timed: bool = False
+    """Find out when words were said, where the decoder knows."""
 
     def evaluate(
         self,
@@ -178,7 +181,18 @@ class Evaluator(Recogniser):
                 duration=lengths[index] / self.recipe.sample_rate,
                 score=found.hypothesis.score,
                 speaker=speakers.get(batch.utterance_ids[index], ""),
+                times=self._times(found) if self.timed else (),
             )
+
+    def _times(self, found: Text) -> tuple[tuple[float, float], ...]:
+        """Return start and end of each word of a text; nothing if they are not known for all."""
+        try:
+            step = seconds_per_step(self.model.config)
+            words = word_times(found.hypothesis, self.tokenizer, step)
+        except ValueError:  # the decoder does not tell
+            return ()
+        same = [word.text for word in words] == found.text.split()
+        return tuple((word.start, word.end) for word in words) if same else ()
 
 
 def _given_up(batch: AudioBatch, texts: Sequence[Text | str]) -> Iterator[tuple[str, str]]:

@@ -168,7 +168,8 @@ def sctk_files(
 
 
 def _line(one: ScoredUtterance, text: str) -> Line:
-    return Line(id=one.id, text=text, speaker=one.speaker, duration=one.duration)
+    times = one.times if text == one.hypothesis else ()
+    return Line(id=one.id, text=text, speaker=one.speaker, duration=one.duration, times=times)
 
 
 READERS = {"trn": read_trn, "stm": read_stm, "ctm": read_ctm}

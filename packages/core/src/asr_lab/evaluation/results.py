@@ -37,11 +37,16 @@ class ScoredUtterance:
     """Log probability that the search gave the hypothesis."""
     speaker: str = ""
     """Speaker label; empty if unknown."""
+    times: tuple[tuple[float, float], ...] = ()
+    """Start and end of each word of the hypothesis, in seconds; empty if they were not asked for
+    or the decoder does not know them."""
 
     def to_dict(self) -> dict[str, object]:
         """Return everything as plain values; numbers that JSON lacks become None."""
         plain = asdict(self)
         plain["score"] = _finite(self.score)
+        if not self.times:
+            del plain["times"]
         return plain
 
 
@@ -69,10 +74,10 @@ class EvaluationResult:
     """Time spent on features, model, search and text; of several devices the longest."""
     wall_seconds: float
     """Time from the first batch asked for to the last hypothesis, waiting for audio included."""
+    warnings: tuple[str, ...] = ()
+    """Why the rates may not mean what they seem to."""
     problems: Mapping[str, str] = field(default_factory=dict)
     """Why utterances were left out, by id, where that is known."""
-    notes: tuple[str, ...] = ()
-    """What is odd about the data, each in a sentence."""
     execution: Execution | None = None
     """Where and how that was computed; None if it is not known."""
 
@@ -116,8 +121,8 @@ class EvaluationResult:
             "rtfx": self.rtfx,
             "rtfx_with_loading": self.rtfx_with_loading,
             "execution": asdict(self.execution) if self.execution else None,
-            "notes": list(self.notes),
             "bad_utterances": dict(list(self.problems.items())[:NAMED]),
+            "warnings": list(self.warnings),
             "worst": [one.to_dict() for one in self.worst],
         }
 

@@ -20,6 +20,7 @@ from asr_lab.evaluation.results import EvaluationResult, summarise
 from asr_lab.evaluation.sharing import Part, devices, recognise_all
 from asr_lab.plugins import Plugins, installed_plugins
 from asr_lab.plugins.observers import Observers
+from asr_lab.utils.errors import tell
 from asr_lab.utils.files import write_atomically
 
 SHOWN_WORST = 3
@@ -76,6 +77,8 @@ def evaluate(options: EvaluateOptions, team: Team | None = None) -> int:
     }
     write_atomically(folder / RESULT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     Observers(plugins).evaluation_finished(folder, report)
+    for warning in result.warnings:
+        tell(warning)
     lines = [*summary(task.loaded, result), f"files  {', '.join([str(folder / RESULT), *files])}"]
     print(json.dumps(report) if options.json else "\n".join(lines))
     return 0
@@ -111,10 +114,11 @@ def assemble(options: EvaluateOptions, task: Task, parts: list[Part]) -> Evaluat
     )
     texts = [(one.reference_normalised, one.reference) for one in found.utterances]
     languages = [one.language for one in task.utterances]
+    odd = oddities(texts, languages, task.loaded.portable.language, task.loaded.tokenizer)
     return replace(
         result,
         problems={**task.unusable, **dict(found.problems)},
-        notes=oddities(texts, languages, task.loaded.portable.language, task.loaded.tokenizer),
+        warnings=(*result.warnings, *odd),
         execution=together([one.execution for one in parts]),
     )
 
@@ -137,7 +141,6 @@ def summary(loaded: Loaded, result: EvaluationResult) -> list[str]:
     ]
     if result.execution:
         lines.append(f"speed  on {result.execution.sentence()}")
-    lines += [f"note   {note}" for note in result.notes]
     named = list(result.problems.items())[:SHOWN_BAD]
     more = f" (and {result.skipped - len(named):,} more)" if result.skipped > len(named) else ""
     lines += [f"bad    {name}: {problem}" for name, problem in named]

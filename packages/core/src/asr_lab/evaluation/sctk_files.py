@@ -34,6 +34,8 @@ class Line:
     """Seconds from the start of the recording."""
     duration: float = 0.0
     """Seconds."""
+    times: tuple[tuple[float, float], ...] = ()
+    """Start and end of each word, in seconds from the start of the stretch; empty if unknown."""
     ignored: bool = False
     """True for a stretch that is not to be scored."""
 
@@ -88,7 +90,7 @@ def _stm(one: Line) -> str:
 def ctm(lines: Iterable[Line]) -> str:
     """Return a CTM file, sorted: each word with its start and its duration.
 
-    Nothing is known of when a word was said, so the words share the time out evenly.
+    Where nothing is known of when words were said, they share the time out evenly.
     """
     return "".join(_ctm(one) for one in _sorted(lines))
 
@@ -96,9 +98,10 @@ def ctm(lines: Iterable[Line]) -> str:
 def _ctm(one: Line) -> str:
     words, name = coded(one.text).split(), coded_name(one.id)
     each = one.duration / max(len(words), 1)
+    times = one.times or [(place * each, place * each + each) for place in range(len(words))]
     return "".join(
-        f"{name} 1 {one.start + index * each:.3f} {each:.3f} {word}\n"
-        for index, word in enumerate(words)
+        f"{name} 1 {one.start + start:.3f} {end - start:.3f} {word}\n"
+        for (start, end), word in zip(times, words, strict=True)
     )
 
 

@@ -119,7 +119,12 @@ def recognise(
 ) -> Part:
     """Recognise and score a share of a set as the options say."""
     evaluator = Evaluator.of(loaded, options.decoding, options.precision, mine.device)
-    evaluator = replace(evaluator, rule=options.rule, keep_going=options.on_bad_utterance == "skip")
+    evaluator = replace(
+        evaluator,
+        rule=options.rule,
+        keep_going=options.on_bad_utterance == "skip",
+        timed="ctm" in options.write,
+    )
     rate = evaluator.recipe.sample_rate
     dataset = evaluation_dataset(utterances, rate, shortest=evaluator.shortest)
     requests = [Request(0, batch) for batch in planned(options, dataset.index.durations)]
