@@ -31,8 +31,9 @@ DECODERS = {
     "conformer": ("ctc",),
     "conformer-transducer": ("rnnt", "ctc"),
     "ssm": ("ctc",),
-    "whisper": ("attention", "ctc"),
+    "whisper": ("attention",),
 }
+"""Those that are trained to be used; Whisper's CTC only helps to train its encoder."""
 WAYS = [(size, order) for size in (1, 8, 64) for order in ("longest", "shuffled")]
 """Utterances in a batch, and the order in which they come."""
 TOLERANCE = 1e-5
