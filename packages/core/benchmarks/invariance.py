@@ -164,8 +164,8 @@ def table(rows: Sequence[Row]) -> str:
         "# Batches do not change what is recognised",
         "",
         "Test split of `spoken/en`, FP32 on the CPU. Each utterance alone, against batches of 1, 8"
-        " and 64 utterances, sorted by length and shuffled: texts that differ, and those of them"
-        " that are ties.",
+        " and 64 utterances, sorted by length and shuffled: texts that differ, and apart from them"
+        " ties, which are texts that differ where scores are equal within 1e-5.",
         "",
         "| model | decoder | beam | utterances | WER % | empty | different | ties | largest"
         " difference of scores |",
