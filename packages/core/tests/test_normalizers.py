@@ -1,17 +1,19 @@
 """Normalisers: what is made equal, what is not, and ids that change with the rule."""
 
 import hashlib
+import re
 import subprocess
 import sys
 import unicodedata
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_lab.evaluation.normalizers import BASIC, NONE, normalizer
+from asr_lab.evaluation.normalizers import BASIC, LANGUAGE, NAMES, NONE, WHISPER, normalizer
 from asr_lab.utils.errors import UnknownNameError, UserError
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -78,6 +80,15 @@ def test_the_id_holds_the_digest_of_name_and_definition() -> None:
 
 def test_the_ids_of_released_rules_stay() -> None:
     assert (NONE.id, BASIC.id) == ("none@8f2f", "basic@a391")
+
+
+def test_the_docs_name_every_normaliser_and_the_ids_that_are_true() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "error-rates.md").read_text("utf-8")
+    table = page.split("\n## Normalisers\n")[1].split("\n## ")[0]
+    told = dict(re.findall(r"^\| `([a-z-]+)` \| (.*?) \|", table, re.MULTILINE))
+    ids = {name: f"`{normalizer(name).id}`" for name in NAMES if name not in WHISPER}
+    versions = dict.fromkeys(WHISPER, "by version")
+    assert told == ids | versions | {LANGUAGE: "that of the rule"}
 
 
 def test_normalisers_are_found_by_name_and_by_id() -> None:

@@ -1,5 +1,6 @@
 """`asr-lab score`: saved hypotheses are counted again, and every mistake is one line."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from asr_lab.cli import main
+from asr_lab.evaluation.normalising import MANY
 from asr_lab.evaluation.normalizers import BASIC, NONE
 
 LINES = [
@@ -82,24 +84,24 @@ def test_a_result_by_another_normaliser_is_named(
         (
             "trn",
             {
-                "references.trn": "hello world (a_1)\nit is late (b)\none (c)\n",
-                "hypotheses.trn": "hello world (a_1)\nit was (b)\n(c)\n",
+                "references.trn": "hello world (a%201)\nit is late (b)\none (c)\n",
+                "hypotheses.trn": "hello world (a%201)\nit was (b)\n(c)\n",
             },
         ),
         (
             "stm",
             {
-                "references.stm": "a_1 1 unknown 0.000 2.000 hello world\n"
+                "references.stm": "a%201 1 unknown 0.000 2.000 hello world\n"
                 "b 1 Ann 0.000 1.000 it is late\nc 1 unknown 0.000 1.000 one\n",
-                "hypotheses.stm": "a_1 1 unknown 0.000 2.000 hello world\n"
+                "hypotheses.stm": "a%201 1 unknown 0.000 2.000 hello world\n"
                 "b 1 Ann 0.000 1.000 it was\nc 1 unknown 0.000 1.000\n",
             },
         ),
         (
             "ctm",
             {
-                "hypotheses.ctm": "a_1 1 0.000 1.000 hello\na_1 1 1.000 1.000 world\n"
-                "b 1 0.000 0.500 it\nb 1 0.500 0.500 was\n"
+                "hypotheses.ctm": "a%201 1 0.000 1.000 hello\na%201 1 1.000 1.000 world\n"
+                "b 1 0.000 0.500 it\nb 1 0.500 0.500 was\n",
             },
         ),
     ],
@@ -167,7 +169,8 @@ def test_several_normalisers_are_counted_side_by_side(
     hypotheses: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = scored(capsys, hypotheses, "--normalizer", "basic,none,basic")
-    (also,) = found["also"]  # type: ignore[misc]
+    assert isinstance(found["also"], list)
+    (also,) = found["also"]
     assert (found["normalizer"], also["normalizer"]) == (BASIC.id, NONE.id)
     assert (found["normalizer_digest"], also["normalizer_digest"]) == (BASIC.digest, NONE.digest)
     alone = scored(capsys, hypotheses, "--normalizer", "none")
@@ -215,3 +218,24 @@ def test_references_of_another_script_are_told(
     )
     assert main(["score", str(hypotheses), "--normalizer", "language-hi"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_scoring_many_again_reads_what_was_kept_and_a_digest_decides_whether(
+    hypotheses: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ASR_LAB_CACHE", str(tmp_path / "cache"))
+    line = {"reference": "it's colour", "hypothesis": "it is color"}
+    hypotheses.write_text(f"{json.dumps(line)}\n" * (MANY // 2))
+    errors = []
+    for content in (None, b"it is color\nnothing at all", b"damaged"):
+        if content is not None:
+            (kept,) = (tmp_path / "cache" / "normalised").iterdir()
+            whole = hashlib.sha256(content).hexdigest() if content != b"damaged" else "0"
+            kept.write_bytes(whole.encode() + b"\n" + content)
+        words = scored(capsys, hypotheses, "--normalizer", "openasr")["words"]
+        assert isinstance(words, dict)
+        errors.append(words["errors"])
+    assert errors == [0, 3 * MANY // 2, 0], "made, then read as it stands there, then made again"

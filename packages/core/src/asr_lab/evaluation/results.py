@@ -2,10 +2,11 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from asr_lab.evaluation.execution import Execution
 from asr_lab.evaluation.normalization.scripts import mismatch
 from asr_lab.evaluation.normalizers import Normalizer
 from asr_lab.evaluation.significance import tells_apart
@@ -20,6 +21,8 @@ WORST = 10
 COUNTS = ("word_errors", "character_errors")
 OF_A_NORMALIZER = ("normalizer", "normalizer_digest", "words", "characters", "warnings")
 """Keys of a result that another normaliser changes."""
+NAMED = 20
+"""Number of utterances that could not be used and that a result names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +42,18 @@ class ScoredUtterance:
     """Log probability that the search gave the hypothesis."""
     speaker: str = ""
     """Speaker label; empty if unknown."""
+    times: tuple[tuple[float, float], ...] = ()
+    """Start and end of each word of the hypothesis, in seconds; empty if they were not asked for
+    or the decoder does not know them."""
 
     def to_dict(self) -> dict[str, object]:
         """Return everything as plain values; numbers that JSON lacks become None."""
         # `asdict` copies what is within, which takes ten times as long.
         counts = {name: dict(vars(getattr(self, name))) for name in COUNTS}
-        return {**vars(self), **counts, "score": _finite(self.score)}
+        plain = {**vars(self), **counts, "score": _finite(self.score)}
+        if not self.times:
+            del plain["times"]
+        return plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,21 +73,25 @@ class EvaluationResult:
     character_errors: ErrorCounts
     character_interval: Interval
     utterances: tuple[ScoredUtterance, ...]
-    """What was scored, in the order in which it was recognised."""
+    """What was scored; of `asr-lab evaluate` in the order of the data set."""
     skipped: int
     """Utterances left out, because their audio or text could not be used."""
     audio_seconds: float
     """Length of all audio that was scored."""
     decode_seconds: float
-    """Time spent on features, model and search."""
+    """Time spent on features, model, search and text; of several devices the longest."""
     wall_seconds: float
     """Time from the first batch asked for to the last hypothesis, waiting for audio included."""
     warnings: tuple[str, ...] = ()
     """Why the rates may not mean what they seem to."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Why utterances were left out, by id, where that is known."""
+    execution: Execution | None = None
+    """Where and how that was computed; None if it is not known."""
 
     @property
     def rtfx(self) -> float:
-        """Seconds of audio recognised in a second of features, model and search."""
+        """Seconds of audio recognised in a second of `decode_seconds`."""
         return self.audio_seconds / max(self.decode_seconds, 1e-9)
 
     @property
@@ -116,6 +129,8 @@ class EvaluationResult:
             "wall_seconds": self.wall_seconds,
             "rtfx": self.rtfx,
             "rtfx_with_loading": self.rtfx_with_loading,
+            "execution": asdict(self.execution) if self.execution else None,
+            "bad_utterances": dict(list(self.problems.items())[:NAMED]),
             "warnings": list(self.warnings),
             "worst": [one.to_dict() for one in self.worst],
         }

@@ -18,7 +18,8 @@ from asr_lab.utils.errors import tell
 from asr_lab.utils.files import make_numbered, write_atomically
 from asr_lab.utils.metrics import Rule, utterance_errors
 
-NOT_MEASURED = ("decoding", "decode_seconds", "wall_seconds", "rtfx", "rtfx_with_loading")
+TIMES = ("decode_seconds", "wall_seconds", "rtfx", "rtfx_with_loading")
+NOT_MEASURED = ("decoding", "execution", *TIMES)
 """Keys of an evaluation's result that saved hypotheses say nothing about."""
 
 
@@ -28,7 +29,7 @@ def score(options: ScoreOptions) -> int:
     Raises UserError, before anything is written.
     """
     path, (rule, *others) = Path(options.hypotheses[0]), normalizers(options.normalizer)
-    saved = read_hypotheses(path)
+    saved = read_hypotheses(path, options.references)
     if saved:
         refuse_empty((one.reference for one in saved), rule, str(path))
     result = rescore(saved, rule, options.rule, str(path))
@@ -46,7 +47,7 @@ def score(options: ScoreOptions) -> int:
         with suppress(OSError):
             folder.rmdir()  # only if it is empty
         raise
-    extra = sctk_files(result.utterances, options.write) if options.write else {}
+    extra = sctk_files(result.utterances, [options.write]) if options.write else {}
     for name, content in extra.items():
         write_atomically(folder / name, content.encode("utf-8", "backslashreplace"))
     write_atomically(folder / RESULT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
