@@ -62,6 +62,19 @@ def test_the_language_of_the_data_set_finds_its_rule_and_a_wrong_one_is_told(
     assert told.err == f"asr-lab: {warning}\n" and json.loads(told.out)["warnings"] == [warning]
 
 
+def test_texts_went_through_the_rule_that_the_result_names(
+    evaluated: Callable[..., int], tmp_path: Path
+) -> None:
+    flags = ["--normalizer", "language", "--output", str(tmp_path / "out")]
+    assert evaluated(*flags, changes={"language": "tr", "text": "IŞIK, İki"}) == 0
+    rule = normalizer("turkic")
+    assert json.loads((tmp_path / "out/result.json").read_text())["normalizer"] == rule.id
+    for line in (tmp_path / "out/hypotheses.jsonl").read_text().splitlines():
+        one = json.loads(line)
+        assert one["reference_normalised"] == rule.apply(one["reference"]) == "ışık iki"
+        assert one["hypothesis_normalised"] == rule.apply(one["hypothesis"])
+
+
 @pytest.mark.parametrize(
     ("flags", "changes", "told"),
     [
