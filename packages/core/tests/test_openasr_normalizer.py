@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr_lab.evaluation.normalization import tables
 from asr_lab.evaluation.normalization.openasr import openasr
 from asr_lab.evaluation.normalization.spoken_numbers import WORDS, spoken_numbers
 from asr_lab.evaluation.normalization.tables import variants
@@ -121,9 +122,27 @@ def test_any_text_at_all_is_normalised_without_an_error(text: str) -> None:
 
 def test_the_id_stays_and_says_which_tables_it_means() -> None:
     rule = normalizer("openasr")
-    assert rule.id == "openasr@a163" and normalizer(rule.id) is rule
+    assert rule.id == "openasr@1fb5" and normalizer(rule.id) is rule
     assert re.search("tables [0-9a-f]{64}$", rule.definition)
     assert rule.apply is openasr
+
+
+@pytest.mark.parametrize("table", ["CONTRACTIONS", "TITLES", "ENDINGS", "COMPOUNDS", "LETTERS"])
+def test_another_word_in_a_table_is_another_digest(
+    table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tables.digest()
+    assert tables.digest.__wrapped__() == before
+    monkeypatch.setitem(getattr(tables, table), "x", "y")
+    assert tables.digest.__wrapped__() != before
+
+
+@pytest.mark.parametrize("table", ["FILLERS", "IS_BEHIND"])
+def test_another_filler_or_pronoun_is_another_digest(
+    table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, table, [*getattr(tables, table), "x"])
+    assert tables.digest.__wrapped__() != tables.digest()
 
 
 def test_the_sentences_are_drawn_the_same_way_every_time() -> None:

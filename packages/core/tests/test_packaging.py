@@ -22,7 +22,7 @@ MODULE_OF = {"kenlm-ex": "kenlm", "pyyaml": "yaml", "tensorboardx": "tensorboard
 """Import names that differ from the name of the distribution."""
 NOT_IMPORTED = {"torchaudio", "urllib3"}
 """torchaudio is for models to come, urllib3 is what lhotse imports and does not declare."""
-ENDINGS = {".py", ".typed", ".shard", ".tsv"}
+ENDINGS = {".py", ".typed", ".shard", ".tsv", ".txt"}
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / "noxfile.py").is_file(), reason="this package is not in its repository"

@@ -1,6 +1,7 @@
 """Words of English that are written in two ways, and the one that stands for both."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -114,8 +115,10 @@ def variants(name: str) -> Mapping[str, str]:
 
 @cache
 def digest() -> str:
-    """Return the SHA-256 of the tables that are files."""
-    return hashlib.sha256((_text("spelling") + _text("names")).encode()).hexdigest()
+    """Return the SHA-256 of all tables; their order is part of it, as the first match counts."""
+    here = (CONTRACTIONS, TITLES, ENDINGS, IS_BEHIND, COMPOUNDS, FILLERS, LETTERS)
+    whole = json.dumps([*here, _text("spelling"), _text("names")])
+    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def _text(name: str) -> str:
