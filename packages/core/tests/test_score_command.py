@@ -80,24 +80,24 @@ def test_a_result_by_another_normaliser_is_named(
         (
             "trn",
             {
-                "references.trn": "hello world (a_1)\nit is late (b)\none (c)\n",
-                "hypotheses.trn": "hello world (a_1)\nit was (b)\n(c)\n",
+                "references.trn": "hello world (a%201)\nit is late (b)\none (c)\n",
+                "hypotheses.trn": "hello world (a%201)\nit was (b)\n(c)\n",
             },
         ),
         (
             "stm",
             {
-                "references.stm": "a_1 1 unknown 0.000 2.000 hello world\n"
+                "references.stm": "a%201 1 unknown 0.000 2.000 hello world\n"
                 "b 1 Ann 0.000 1.000 it is late\nc 1 unknown 0.000 1.000 one\n",
-                "hypotheses.stm": "a_1 1 unknown 0.000 2.000 hello world\n"
+                "hypotheses.stm": "a%201 1 unknown 0.000 2.000 hello world\n"
                 "b 1 Ann 0.000 1.000 it was\nc 1 unknown 0.000 1.000\n",
             },
         ),
         (
             "ctm",
             {
-                "hypotheses.ctm": "a_1 1 0.000 1.000 hello\na_1 1 1.000 1.000 world\n"
-                "b 1 0.000 0.500 it\nb 1 0.500 0.500 was\n"
+                "hypotheses.ctm": "a%201 1 0.000 1.000 hello\na%201 1 1.000 1.000 world\n"
+                "b 1 0.000 0.500 it\nb 1 0.500 0.500 was\n",
             },
         ),
     ],

@@ -27,8 +27,10 @@ def run(argv: Sequence[str]) -> int:
         return 0
     options = parse_evaluate(argv)
     from asr_lab.evaluation.run import evaluate
+    from asr_lab.training.distributed import process_group
 
-    return evaluate(options)
+    with process_group(options.device) as group:
+        return evaluate(options, group)
 
 
 def parse_evaluate(argv: Sequence[str]) -> EvaluateOptions:

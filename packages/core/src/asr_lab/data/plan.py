@@ -144,6 +144,13 @@ def sorted_batches(
     Longest first, so that what does not fit into memory fails at once.
     """
     order = np.argsort(-durations, kind="stable")
+    return ordered_batches(order, durations, batch_seconds, max_utterances)
+
+
+def ordered_batches(
+    order: Integers, durations: Integers, batch_seconds: float, max_utterances: int
+) -> list[MicroBatch]:
+    """Return the utterances of an `order`, in that order, in batches."""
     (sizes,) = _cut([durations[order].astype(np.float64)], batch_seconds * 1000, max_utterances)
     ends = np.cumsum(sizes)
     parts = [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]

@@ -2,11 +2,22 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from asr_lab.evaluation.results import ScoredUtterance
+from asr_lab.evaluation.sctk_files import (
+    Line,
+    ctm,
+    read_ctm,
+    read_stm,
+    read_trn,
+    stm,
+    trn,
+    words_by_line,
+)
 from asr_lab.utils.errors import UserError
 
 
@@ -24,12 +35,22 @@ class SavedHypothesis:
     speaker: str = ""
 
 
-def read_hypotheses(path: Path) -> list[SavedHypothesis]:
-    """Return what a JSON Lines file holds; empty lines are passed over.
+def read_hypotheses(path: Path, references: str = "") -> list[SavedHypothesis]:
+    """Return what a JSON Lines file holds, or a TRN, STM or CTM file by its ending.
 
-    Raises UserError, with the number of the line, for one that is not such a hypothesis, and for an
-    id that comes twice.
+    The latter have no references, which stand in the file of that name: `references.trn` or
+    `references.stm` beside them, if there is no name. Empty lines are passed over. Raises
+    UserError, with the number of the line, for one that is not such a hypothesis, and for an id
+    that comes twice.
     """
+    if _kind(path) in READERS:
+        return _read_sctk(path, references)
+    if references:
+        raise UserError(f"{path} is JSON Lines, which has them; leave out --references")
+    return _read_json(path)
+
+
+def _read_json(path: Path) -> list[SavedHypothesis]:
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
@@ -73,38 +94,85 @@ def _number(value: object, otherwise: float) -> float:
     return float(value) if isinstance(value, int | float) else otherwise
 
 
-def sctk_files(utterances: Sequence[ScoredUtterance], kind: str) -> dict[str, str]:
-    """Return names and contents of `trn`, `stm` or `ctm` files, with normalised texts.
-
-    `trn` and `stm` come for references and hypotheses. Hypotheses have no times, so `ctm` shares
-    the duration of an utterance out evenly among its words.
-    """
+def _read_sctk(path: Path, references: str) -> list[SavedHypothesis]:
+    """Read a file of SCTK's and its references; every reference has a hypothesis, maybe empty."""
+    kind = _kind(path)
+    place = Path(references) if references else path.with_name(f"references.{BESIDE[kind]}")
+    if not references and not place.exists():
+        raise UserError(f"{path} holds no references; name a TRN or STM file with --references")
+    if _kind(place) not in ("trn", "stm"):
+        raise UserError(f"{place} is no file of references; name a TRN or STM file")
+    if kind == "ctm" and _kind(place) == "trn":
+        raise UserError(f"{place} has no times for the words of {path}; name an STM file")
+    spoken = READERS[_kind(place)](place)
+    names = _names(spoken, place)
+    found = READERS[kind](path)
     if kind == "ctm":
-        return {"hypotheses.ctm": "".join(map(_ctm, utterances))}
-    line = _trn if kind == "trn" else _stm
-    return {
-        f"references.{kind}": "".join(line(one, one.reference_normalised) for one in utterances),
-        f"hypotheses.{kind}": "".join(line(one, one.hypothesis_normalised) for one in utterances),
-    }
+        heard = words_by_line(spoken, found)
+    else:
+        texts = dict(zip(_names(found, path), (one.text for one in found), strict=True))
+        if other := sorted(set(names) ^ set(texts)):
+            lacking = path if other[0] in names else place
+            raise UserError(f"{lacking} lacks {other[0]!r} ({len(other)} are in one file only)")
+        heard = [texts[name] for name in names]
+    return [
+        SavedHypothesis(
+            id=name,
+            reference=one.text,
+            hypothesis=text,
+            duration=one.duration,
+            speaker=one.speaker,
+        )
+        for name, one, text in zip(names, spoken, heard, strict=True)
+        if not one.ignored
+    ]
 
 
-def _trn(one: ScoredUtterance, text: str) -> str:
-    return f"{' '.join([*text.split(), f'({_name(one.id)})'])}\n"
+def _kind(path: Path) -> str:
+    return path.suffix.lower().removeprefix(".")
 
 
-def _stm(one: ScoredUtterance, text: str) -> str:
-    speaker = _name(one.speaker) or "unknown"
-    fields = [_name(one.id), "1", speaker, "0.000", f"{one.duration:.3f}", *text.split()]
-    return f"{' '.join(fields)}\n"
+def _names(lines: Sequence[Line], path: Path) -> list[str]:
+    """Return a name for each line: its id, with the time if a recording has several lines."""
+    often = Counter(one.id for one in lines)
+    timed = _kind(path) != "trn"
+    found = [
+        f"{one.id} {one.start:.3f}" if timed and often[one.id] > 1 else one.id for one in lines
+    ]
+    if len(set(found)) < len(found):
+        twice = next(name for name, count in Counter(found).items() if count > 1)
+        raise UserError(f"{path} has {twice!r} twice")
+    return found
 
 
-def _ctm(one: ScoredUtterance) -> str:
-    words = one.hypothesis_normalised.split()
-    each = one.duration / max(len(words), 1)
-    name = _name(one.id)
-    return "".join(f"{name} 1 {i * each:.3f} {each:.3f} {word}\n" for i, word in enumerate(words))
+def sctk_files(
+    utterances: Sequence[ScoredUtterance], kinds: Sequence[str], *, normalised: bool = True
+) -> dict[str, str]:
+    """Return names and contents of `trn`, `stm` and `ctm` files.
+
+    References of a CTM are an STM, without which it cannot be scored. Without `normalised`, texts
+    are as they were said and recognised, so that they can be normalised in another way.
+    """
+    ours = [
+        _line(one, one.reference_normalised if normalised else one.reference) for one in utterances
+    ]
+    theirs = [
+        _line(one, one.hypothesis_normalised if normalised else one.hypothesis)
+        for one in utterances
+    ]
+    files = {}
+    for kind in kinds:
+        files[f"references.{BESIDE[kind]}"] = WRITERS[BESIDE[kind]](ours)
+        files[f"hypotheses.{kind}"] = WRITERS[kind](theirs)
+    return files
 
 
-def _name(text: str) -> str:
-    """Return a text without spaces and parentheses, which end names in these files."""
-    return "_".join(text.split()).replace("(", "_").replace(")", "_")
+def _line(one: ScoredUtterance, text: str) -> Line:
+    times = one.times if text == one.hypothesis else ()
+    return Line(id=one.id, text=text, speaker=one.speaker, duration=one.duration, times=times)
+
+
+READERS = {"trn": read_trn, "stm": read_stm, "ctm": read_ctm}
+WRITERS = {"trn": trn, "stm": stm, "ctm": ctm}
+BESIDE = {"trn": "trn", "stm": "stm", "ctm": "stm"}
+"""What kind of file the references of each kind stand in."""

@@ -21,6 +21,14 @@ class EvaluateOptions:
     """What counts as an error: the fewest edits, or those that NIST's sclite finds."""
     batch_seconds: float = 120.0
     """Seconds of audio in a batch, padding counted; the result does not depend on it."""
+    batch_size: int = 0
+    """Utterances in a batch, whatever their length; 0 for as many as `batch-seconds` hold."""
+    order: Literal["longest", "dataset", "shuffled"] = "longest"
+    """Order in which utterances are recognised: longest first pads least; the hypotheses do not
+    depend on it and are written in the order of the data set."""
+    warm_up: int | None = None
+    """Batches that are recognised once more, before the clock starts; none for 2 on a GPU and 0
+    elsewhere."""
     max_duration: float = 30.0
     """Longest utterance, in seconds; longer ones are bad utterances."""
     workers: int = 2
@@ -29,8 +37,13 @@ class EvaluateOptions:
     """Numeric precision, by name."""
     device: str = ""
     """`cpu`, `cuda` or `cuda:N`; empty for the GPU if there is a usable one."""
+    devices: int = 1
+    """GPUs, from the first on, or on the CPU processes, that share the utterances; the hypotheses
+    do not depend on it."""
     on_bad_utterance: Literal["fail", "skip"] = "fail"
-    """What to do with an utterance that cannot be used."""
+    """What to do with an utterance whose audio cannot be used, or that cannot be recognised."""
+    write: tuple[Literal["trn", "stm", "ctm"], ...] = ()
+    """Write what was said and recognised for NIST's SCTK too, not normalised."""
     output: str = ""
     """Folder for the result and the hypotheses; empty for a new one beside the checkpoint."""
     overwrite: bool = False
@@ -43,8 +56,9 @@ class EvaluateOptions:
         for name in ("batch_seconds", "max_duration"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name.replace('_', '-')} must be above 0")
-        if self.workers < 0:
-            raise ValueError(f"workers must be 0 or more; got {self.workers}")
+        for name, least in (("workers", 0), ("batch_size", 0), ("warm_up", 0), ("devices", 1)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ValueError(f"{name.replace('_', '-')} must be {least} or more; got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +66,11 @@ class ScoreOptions:
     """What is scored again, and how."""
 
     hypotheses: tuple[str, ...] = field(metadata={"positional": True})
-    """File of hypotheses: JSON Lines with `reference` and `hypothesis`, as evaluate writes them."""
+    """File of hypotheses: JSON Lines with `reference` and `hypothesis`, as evaluate writes them,
+    or `.trn`, `.stm` or `.ctm`."""
+    references: str = ""
+    """TRN or STM file with the references of such a file; empty for `references.trn` or
+    `references.stm` beside it."""
     normalizer: str = "basic"
     """What is made equal before words are compared, by name or by the id of a result."""
     rule: Rule = "levenshtein"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,8 +38,10 @@ class Loaded:
     tokenizer: Tokenizer
 
 
-def load_checkpoint(path: Path, plugins: Plugins | None = None) -> Loaded:
+def load_checkpoint(path: Path, plugins: Plugins | None = None, *, quiet: bool = False) -> Loaded:
     """Load `best.pt`, given itself or the folder of its run; other versions are noted on stderr.
+
+    `quiet` leaves the note to another process.
 
     Raises CheckpointError for a file that cannot be used, UnknownNameError for a model that is
     not installed.
@@ -48,7 +50,7 @@ def load_checkpoint(path: Path, plugins: Plugins | None = None) -> Loaded:
     file = path / BEST if path.is_dir() else path
     portable = read_portable(file)
     model, tokenizer = build_model(portable, "cpu", plugins)
-    if note := version_note(portable, plugins):
+    if not quiet and (note := version_note(portable, plugins)):
         tell(note)
     return Loaded(file, portable, model, tokenizer)
 
@@ -82,7 +84,8 @@ class Recogniser:
         precision that cannot be used.
         """
         decoding = decoding or DecodingOptions()
-        loaded.model.decoder(decoding)
+        name, _ = loaded.model.decoder(decoding)
+        decoding = replace(decoding, decoder=name)
         place = choose_device(device)
         manager = get_precision_manager(precision, place)
         manager.prepare(loaded.model)

@@ -2,10 +2,11 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from asr_lab.evaluation.execution import Execution
 from asr_lab.evaluation.significance import tells_apart
 from asr_lab.evaluation.statistics import Interval, rate_interval
 from asr_lab.models.base.options import DecodingOptions
@@ -15,6 +16,8 @@ from asr_lab.utils.metrics import ErrorCounts, Rule, total
 
 WORST = 10
 """Number of utterances that a result lists as its worst."""
+NAMED = 20
+"""Number of utterances that could not be used and that a result names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +37,16 @@ class ScoredUtterance:
     """Log probability that the search gave the hypothesis."""
     speaker: str = ""
     """Speaker label; empty if unknown."""
+    times: tuple[tuple[float, float], ...] = ()
+    """Start and end of each word of the hypothesis, in seconds; empty if they were not asked for
+    or the decoder does not know them."""
 
     def to_dict(self) -> dict[str, object]:
         """Return everything as plain values; numbers that JSON lacks become None."""
         plain = asdict(self)
         plain["score"] = _finite(self.score)
+        if not self.times:
+            del plain["times"]
         return plain
 
 
@@ -57,19 +65,25 @@ class EvaluationResult:
     character_errors: ErrorCounts
     character_interval: Interval
     utterances: tuple[ScoredUtterance, ...]
-    """What was scored, in the order in which it was recognised."""
+    """What was scored; of `asr-lab evaluate` in the order of the data set."""
     skipped: int
     """Utterances left out, because their audio or text could not be used."""
     audio_seconds: float
     """Length of all audio that was scored."""
     decode_seconds: float
-    """Time spent on features, model and search."""
+    """Time spent on features, model, search and text; of several devices the longest."""
     wall_seconds: float
     """Time from the first batch asked for to the last hypothesis, waiting for audio included."""
+    warnings: tuple[str, ...] = ()
+    """Why the rates may not mean what they seem to."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Why utterances were left out, by id, where that is known."""
+    execution: Execution | None = None
+    """Where and how that was computed; None if it is not known."""
 
     @property
     def rtfx(self) -> float:
-        """Seconds of audio recognised in a second of features, model and search."""
+        """Seconds of audio recognised in a second of `decode_seconds`."""
         return self.audio_seconds / max(self.decode_seconds, 1e-9)
 
     @property
@@ -106,6 +120,9 @@ class EvaluationResult:
             "wall_seconds": self.wall_seconds,
             "rtfx": self.rtfx,
             "rtfx_with_loading": self.rtfx_with_loading,
+            "execution": asdict(self.execution) if self.execution else None,
+            "bad_utterances": dict(list(self.problems.items())[:NAMED]),
+            "warnings": list(self.warnings),
             "worst": [one.to_dict() for one in self.worst],
         }
 

@@ -1,92 +1,151 @@
 """`asr-lab evaluate` behind its flags: recognise a data set and tell how well that went."""
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.checks import usable
-from asr_lab.data.loader import Request, evaluation_dataset, load, refuse_bad
 from asr_lab.data.names import read_dataset, resolve
-from asr_lab.data.plan import sorted_batches
 from asr_lab.data.utterance import Utterance
-from asr_lab.evaluation.evaluator import Evaluator
+from asr_lab.evaluation.evaluator import Recognised
+from asr_lab.evaluation.execution import together
 from asr_lab.evaluation.folders import HYPOTHESES, RESULT, cleared, output_folder
+from asr_lab.evaluation.hypothesis_files import sctk_files
+from asr_lab.evaluation.oddities import oddities
 from asr_lab.evaluation.options import EvaluateOptions
+from asr_lab.evaluation.processes import Alone, Team, ToldElsewhereError, agree
 from asr_lab.evaluation.recogniser import Loaded, load_checkpoint
-from asr_lab.evaluation.results import EvaluationResult
-from asr_lab.plugins import installed_plugins
+from asr_lab.evaluation.results import EvaluationResult, summarise
+from asr_lab.evaluation.sharing import Part, devices, recognise_all
+from asr_lab.plugins import Plugins, installed_plugins
 from asr_lab.plugins.observers import Observers
+from asr_lab.utils.errors import tell
 from asr_lab.utils.files import write_atomically
 
 SHOWN_WORST = 3
 """Utterances with most errors that are printed; the result holds more."""
-MOST_UTTERANCES = 256
-"""Most utterances in a batch."""
+SHOWN_BAD = 3
+"""Utterances that were left out and are printed with the reason."""
+FAILED = 2
+"""Exit status of a process after another one failed."""
 
 
-def evaluate(options: EvaluateOptions) -> int:
+@dataclass(frozen=True)
+class Task:
+    """What is evaluated, and on what."""
+
+    loaded: Loaded
+    dataset: str
+    """What to type to evaluate on it again."""
+    label: str
+    """The data set's name, as part of the name of a folder."""
+    utterances: list[Utterance]
+    unusable: dict[str, str]
+    """Why utterances cannot be used, by id."""
+
+
+def evaluate(options: EvaluateOptions, team: Team | None = None) -> int:
     """Evaluate, write result and hypotheses, print the summary; return the exit status.
 
-    Raises UserError for a checkpoint or data set that cannot be used, before anything is written.
+    All processes of a `team` share the work, and the first of them writes and prints. Raises
+    UserError for a checkpoint or data set that cannot be used, before anything is written.
     """
-    plugins = installed_plugins()
-    loaded = load_checkpoint(Path(options.checkpoint), plugins)
-    dataset = resolve(options.dataset, plugins.registry, "test", loaded.portable.language)
-    policy = options.on_bad_utterance
-    utterances, unusable = usable(read_dataset(dataset), options.max_duration, policy, "--")
-    folder = output_folder(options.output, options.overwrite, loaded.path, dataset.label)
+    team, plugins = team or Alone(), installed_plugins()
+    folder: Path | None = None
     try:
-        result = recognise(options, loaded, dataset.typed, utterances, len(unusable))
-        result.write_hypotheses(cleared(folder) / HYPOTHESES)
-    except BaseException:
-        with suppress(OSError):
-            folder.rmdir()  # only if it is empty
+        task = agree(team, lambda: prepare(options, team, plugins))
+        folder = agree(team, lambda: place(options, task) if team.rank == 0 else None)
+        parts = recognise_all(options, task.loaded, task.utterances, team)
+        if folder is None:
+            return 0
+        result = assemble(options, task, parts)
+        files = write(options, result, cleared(folder))
+    except BaseException as error:
+        if folder is not None:
+            with suppress(OSError):
+                folder.rmdir()  # only if it is empty
+        if isinstance(error, ToldElsewhereError):
+            return FAILED
         raise
-    report = {"checkpoint": loaded.path.name, "run_id": loaded.portable.run_id, **result.to_dict()}
+    portable = task.loaded.portable
+    report = {
+        "checkpoint": task.loaded.path.name,
+        "model": portable.model,
+        "run_id": portable.run_id,
+        **result.to_dict(),
+    }
     write_atomically(folder / RESULT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     Observers(plugins).evaluation_finished(folder, report)
-    print(json.dumps(report) if options.json else "\n".join(summary(loaded, result, folder)))
+    for warning in result.warnings:
+        tell(warning)
+    lines = [*summary(task.loaded, result), f"files  {', '.join([str(folder / RESULT), *files])}"]
+    print(json.dumps(report) if options.json else "\n".join(lines))
     return 0
 
 
-def recognise(
-    options: EvaluateOptions,
-    loaded: Loaded,
-    label: str,
-    utterances: list[Utterance],
-    unusable: int,
-) -> EvaluationResult:
-    """Recognise and score utterances as the options say."""
-    evaluator = Evaluator.of(loaded, options.decoding, options.precision, options.device)
-    evaluator = replace(evaluator, rule=options.rule)
-    speakers = {utterance.id: utterance.speaker for utterance in utterances}
-    found = batches(options, utterances, evaluator.recipe.sample_rate, evaluator.shortest)
-    return evaluator.evaluate(found, label, speakers, unusable)
+def prepare(options: EvaluateOptions, team: Team, plugins: Plugins) -> Task:
+    """Read the checkpoint and the data set."""
+    devices(options, team)
+    loaded = load_checkpoint(Path(options.checkpoint), plugins, quiet=team.rank > 0)
+    dataset = resolve(options.dataset, plugins.registry, "test", loaded.portable.language)
+    policy = options.on_bad_utterance
+    utterances, unusable = usable(read_dataset(dataset), options.max_duration, policy, "--")
+    return Task(loaded, dataset.typed, dataset.label, utterances, unusable)
 
 
-def batches(
-    options: EvaluateOptions, utterances: list[Utterance], sample_rate: int, shortest: int = 1
-) -> Iterator[AudioBatch]:
-    """Load the utterances, longest first; those of less than `shortest` samples are bad."""
-    dataset = evaluation_dataset(utterances, sample_rate, shortest=shortest)
-    planned = sorted_batches(dataset.index.durations, options.batch_seconds, MOST_UTTERANCES)
-    requests = [Request(0, batch) for batch in planned]
-    loaded = load(dataset, requests, workers=options.workers, prefetch=2)
-    return refuse_bad(loaded) if options.on_bad_utterance == "fail" else loaded
+def place(options: EvaluateOptions, task: Task) -> Path:
+    """Make the folder of the result, so that one that cannot be written is told before the work."""
+    return output_folder(options.output, options.overwrite, task.loaded.path, task.label)
 
 
-def summary(loaded: Loaded, result: EvaluationResult, folder: Path) -> list[str]:
+def assemble(options: EvaluateOptions, task: Task, parts: list[Part]) -> EvaluationResult:
+    """Return the result of what all processes recognised."""
+    found = Recognised.joined([one.found for one in parts], (one.id for one in task.utterances))
+    result = summarise(
+        found.utterances,
+        dataset=task.dataset,
+        normalizer=parts[0].normalizer,
+        decoding=parts[0].decoding,
+        rule=options.rule,
+        skipped=len(task.unusable) + found.skipped,
+        decode_seconds=found.decode_seconds,
+        wall_seconds=found.wall_seconds,
+    )
+    texts = [(one.reference_normalised, one.reference) for one in found.utterances]
+    languages = [one.language for one in task.utterances]
+    odd = oddities(texts, languages, task.loaded.portable.language, task.loaded.tokenizer)
+    return replace(
+        result,
+        problems={**task.unusable, **dict(found.problems)},
+        warnings=(*result.warnings, *odd),
+        execution=together([one.execution for one in parts]),
+    )
+
+
+def write(options: EvaluateOptions, result: EvaluationResult, folder: Path) -> list[str]:
+    """Write the hypotheses in all kinds of files, and return their names."""
+    result.write_hypotheses(folder / HYPOTHESES)
+    extra = sctk_files(result.utterances, options.write, normalised=False)
+    for name, content in extra.items():
+        write_atomically(folder / name, content)
+    return [HYPOTHESES, *extra]
+
+
+def summary(loaded: Loaded, result: EvaluationResult) -> list[str]:
     """Return what a person wants to know."""
-    with_loading = f"{result.rtfx_with_loading:,.0f}x with loading"
     lines = [
         f"{loaded.portable.model} · {loaded.path} on {result.dataset}",
-        f"{result.summary()} ({with_loading})",
+        f"{result.summary()} ({result.rtfx_with_loading:,.1f}x with reading files)",
         result.doubt(),
     ]
+    if result.execution:
+        lines.append(f"speed  on {result.execution.sentence()}")
+    named = list(result.problems.items())[:SHOWN_BAD]
+    more = f" (and {result.skipped - len(named):,} more)" if result.skipped > len(named) else ""
+    lines += [f"bad    {name}: {problem}" for name, problem in named]
+    lines[-1] += more if named else ""
     for one in result.worst[:SHOWN_WORST]:
         lines.append(f"worst  {one.id}: said {one.reference_normalised!r}")
         lines.append(f"       {' ' * len(one.id)}  read {one.hypothesis_normalised!r}")
-    return [*lines, f"files  {folder / RESULT}, {HYPOTHESES}"]
+    return lines

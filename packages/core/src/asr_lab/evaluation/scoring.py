@@ -19,7 +19,14 @@ from asr_lab.models.base.options import DecodingOptions
 from asr_lab.utils.files import make_numbered, write_atomically
 from asr_lab.utils.metrics import Rule, utterance_errors
 
-NOT_MEASURED = ("decoding", "decode_seconds", "wall_seconds", "rtfx", "rtfx_with_loading")
+NOT_MEASURED = (
+    "decoding",
+    "decode_seconds",
+    "wall_seconds",
+    "rtfx",
+    "rtfx_with_loading",
+    "execution",
+)
 """Keys of an evaluation's result that saved hypotheses say nothing about."""
 MANY, PART = 10_000, 1_000
 """Texts from which on processes share the work, and how many one takes at a time."""
@@ -31,7 +38,8 @@ def score(options: ScoreOptions) -> int:
     Raises UserError, before anything is written.
     """
     path, rule = Path(options.hypotheses[0]), normalizer(options.normalizer)
-    result = rescore(read_hypotheses(path), rule, options.rule, str(path))
+    saved = read_hypotheses(path, options.references)
+    result = rescore(saved, rule, options.rule, str(path))
     report = {key: value for key, value in result.to_dict().items() if key not in NOT_MEASURED}
     report["hypotheses_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     if options.output:
@@ -44,7 +52,7 @@ def score(options: ScoreOptions) -> int:
         with suppress(OSError):
             folder.rmdir()  # only if it is empty
         raise
-    extra = sctk_files(result.utterances, options.write) if options.write else {}
+    extra = sctk_files(result.utterances, [options.write]) if options.write else {}
     for name, content in extra.items():
         write_atomically(folder / name, content.encode("utf-8", "backslashreplace"))
     write_atomically(folder / RESULT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")

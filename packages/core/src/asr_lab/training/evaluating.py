@@ -41,22 +41,21 @@ class RunEvaluator:
         )
         self.group.share_statistics(self.learner.unwrapped)
         speakers = {u.id: u.speaker for u in chosen.utterances}
-        problems: dict[str, str] = {}
         with self.learner.precision.step():
-            mine = evaluator.recognise(_noting(self._batches(chosen), problems), speakers)
+            mine = evaluator.recognise(self._batches(chosen), speakers)
         # A process that raised alone would leave the others waiting.
-        problems = merged(self.group.gather(problems))
-        if problems and self.setup.config.on_bad_utterance == "fail":
-            raise UserError(first_problem(problems))
-        found = [one for one in self.group.gather(mine) if isinstance(one, Recognised)]
+        parts = [one for one in self.group.gather(mine) if isinstance(one, Recognised)]
+        found = Recognised.joined(parts, (utterance.id for utterance in chosen.utterances))
+        if found.problems and self.setup.config.on_bad_utterance == "fail":
+            raise UserError(first_problem(dict(found.problems)))
         return summarise(
-            [utterance for one in found for utterance in one.utterances],
+            found.utterances,
             dataset=chosen.label,
             normalizer=evaluator.normalizer.id,
             decoding=evaluator.decoding,
-            skipped=chosen.unusable + sum(one.skipped for one in found),
-            decode_seconds=max(one.decode_seconds for one in found),
-            wall_seconds=max(one.wall_seconds for one in found),
+            skipped=chosen.unusable + found.skipped,
+            decode_seconds=found.decode_seconds,
+            wall_seconds=found.wall_seconds,
         )
 
     def _batches(self, chosen: EvaluationSet) -> Iterator[AudioBatch]:
@@ -78,23 +77,7 @@ class RunEvaluator:
         return self._datasets[chosen.label]
 
 
-def problems_of(batches: Iterable[AudioBatch]) -> dict[str, str]:
-    """Return why utterances of some batches cannot be used, by id."""
-    return {
-        name: problem
-        for batch in batches
-        for name, problem in zip(batch.utterance_ids, batch.problems, strict=True)
-        if problem
-    }
-
-
 def merged(everywhere: Iterable[object]) -> dict[str, str]:
     """Return the problems that all processes found, as `Group.gather` hands them over."""
     found = (one for one in everywhere if isinstance(one, dict))
     return {str(name): str(problem) for one in found for name, problem in one.items()}
-
-
-def _noting(batches: Iterable[AudioBatch], problems: dict[str, str]) -> Iterator[AudioBatch]:
-    for batch in batches:
-        problems.update(problems_of([batch]))
-        yield batch

@@ -8,6 +8,7 @@ from pathlib import Path
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.checks import bad_utterance, first_problem
 from asr_lab.data.loader import AudioDataset
+from asr_lab.evaluation.evaluator import problems_of
 from asr_lab.evaluation.results import EvaluationResult
 from asr_lab.models.base import ASRModel
 from asr_lab.plugins import Plugins, installed_plugins
@@ -19,7 +20,7 @@ from asr_lab.training.clock import process_seconds
 from asr_lab.training.config import RunConfig
 from asr_lab.training.display import Display, SilentDisplay
 from asr_lab.training.distributed import Group, process_group
-from asr_lab.training.evaluating import RunEvaluator, merged, problems_of
+from asr_lab.training.evaluating import RunEvaluator, merged
 from asr_lab.training.learner import Learner, StepResult
 from asr_lab.training.levels import at_level, refuse_coupling
 from asr_lab.training.recording import check_unchanged

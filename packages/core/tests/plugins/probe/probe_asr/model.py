@@ -1,4 +1,11 @@
-"""A convolution, dropout and a CTC head, with a running statistic."""
+"""A convolution, dropout and a CTC head, with a running statistic.
+
+PROBE_STUMBLE=ID makes the model fail at an utterance, and PROBE_DIE=ID kills its process there.
+PROBE_LEAK=1 lets utterances of a batch hear each other.
+"""
+
+import os
+import signal
 
 import torch
 from torch import Tensor, nn
@@ -69,5 +76,13 @@ class ProbeModel(CTCModel[ProbeConfig]):
 
     def transcribe(self, batch: Batch, decoding: DecodingOptions) -> list[Hypothesis]:
         """Return one hypothesis per utterance, in order."""
+        if os.environ.get("PROBE_DIE") in batch.utterance_ids:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if (name := os.environ.get("PROBE_STUMBLE")) in batch.utterance_ids:
+            raise RuntimeError(f"cannot make out {name}")
         _, decoder = self.decoder(decoding)
-        return decode(decoder, self.encoder(batch.features), decoding, self.config.vocab)
+        encoded = self.encoder(batch.features)
+        if "PROBE_LEAK" in os.environ:
+            values, lengths = encoded.sequences.values, encoded.sequences.lengths
+            encoded = EncoderOutput(Sequences(values + values.flip(0), lengths))
+        return decode(decoder, encoded, decoding, self.config.vocab)
