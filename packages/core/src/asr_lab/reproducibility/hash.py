@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor, nn
 
-from asr_lab.reproducibility.sums import Piece, Sums
+from asr_lab.reproducibility.sums import Sums
+from asr_lab.reproducibility.words import Piece
 
 
 def bytes_digest(data: bytes) -> str:
