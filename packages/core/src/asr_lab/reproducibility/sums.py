@@ -156,7 +156,10 @@ def _facts(tensors: Mapping[str, Tensor | Piece]) -> Facts:
         parts = [(one.shape, one.offsets) if isinstance(one, Piece) else None for one in held]
         held = [one.tensor if isinstance(one, Piece) else one for one in held]
     try:  # in one go, because there are thousands
-        kinds = [(t.dtype, t.shape, t.stride(), t.device, t.is_conj(), t.is_neg()) for t in held]  # type: ignore[union-attr]
+        kinds: list[object] = [
+            (t.dtype, t.shape, t.stride(), t.device, t.is_conj(), t.is_neg())  # type: ignore[union-attr]
+            for t in held
+        ]
     except RuntimeError:  # a tensor without strides
         for one in tensors.values():
             words(as_piece(one))

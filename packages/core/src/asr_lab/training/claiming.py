@@ -50,7 +50,7 @@ def claim_folder(
     else:
         folder = Path(config.output)
         with writing(folder):
-            if is_taken(folder):
+            if config.overwrite and is_taken(folder):
                 _remove(folder, before)
             folder.mkdir(parents=True, exist_ok=True)
     if not create_file(folder / RECORD, record(folder).text()):
@@ -74,10 +74,14 @@ def _remove(folder: Path, before: bytes | None) -> None:
     does, or has made the folder that of another run.
     """
     held = folder / f"{PARTIAL}{RECORD}-{secrets.token_hex(4)}"
-    left = _left_behind(folder) if before is None and not (folder / RECORD).exists() else []
+    record: Path | None = folder / RECORD
+    if before is None:
+        record = None if (folder / RECORD).exists() else next(iter(_left_behind(folder)), None)
+    if record is None:
+        raise _in_use(folder)
     try:
-        os.replace(left[0] if left else folder / RECORD, held)
-        if not left and held.read_bytes() != before:
+        os.replace(record, held)
+        if before is not None and held.read_bytes() != before:
             os.replace(held, folder / RECORD)
             raise _in_use(folder)
         for path in folder.iterdir():

@@ -93,8 +93,9 @@ class RunFolder:
         try:
             self._keep_source()
             if self.group.first:
-                self.record.write(self.path)
-                if not self.resumed:
+                if self.resumed:
+                    self.record.write(self.path)  # is there room?
+                else:
                     remember(self.path, self.setup)
                 remove_leftovers(self.path)
                 remove_leftovers(self.checkpoints)
