@@ -5,10 +5,12 @@
 trains a tiny model with `--repro elastic` under torchrun on every power of two of GPUs that there
 are (NCCL; with `--device cpu`, 1, 2 and 4 processes and gloo), then on the most, one and two of
 them by turns, stopped by SIGTERM in between. All checkpoints must be the same, file by file. As a
-control, the same without the tree must differ.
+control, the same without the tree must differ. `--together` rows share the GPUs at a time, for most
+of a run on a GPU is its start.
 """
 
 import argparse
+import itertools
 import json
 import os
 import signal
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,6 +40,7 @@ def launch(size: int, words: list[str], folder: Path) -> "subprocess.Popen[bytes
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*torchrun, f"--nproc-per-node={size}", "-m", "asr_lab.cli", *words]
     variables = {**os.environ, **assignments(list(VARIABLES)), "OMP_NUM_THREADS": "1"}
+    folder.mkdir(parents=True, exist_ok=True)
     log = (folder / "log.txt").open("ab")
     return subprocess.Popen(command, env=variables, stdout=log, stderr=log)
 
@@ -96,6 +100,7 @@ def measure(model: str, precision: str, device: str, most: int, folder: Path) ->
     return {
         "model": model,
         "precision": precision,
+        "backend": "nccl" if device == "cuda" else "gloo",
         "processes": sizes,
         "changed_on_the_way": turns,
         "files_compared": len(expected),
@@ -113,16 +118,20 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=0, help="most processes; 0 for all GPUs, or 4")
     parser.add_argument("--models", nargs="+", default=["conformer", "ssm", "whisper"])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--together", type=int, default=1, help="rows that are measured at a time")
     options = parser.parse_args()
     facts = torch_facts()
     gpus = sum(name.startswith("gpu.") for name in facts)
     most = options.most or (gpus if options.device == "cuda" else 4)
-    rows = []
-    for model in options.models:
-        for precision in options.precisions:
-            with tempfile.TemporaryDirectory() as name:
-                rows.append(measure(model, precision, options.device, most, Path(name)))
-            print(json.dumps(rows[-1]), flush=True)
+
+    def row(chosen: tuple[str, str]) -> dict[str, object]:
+        with tempfile.TemporaryDirectory() as name:
+            found = measure(*chosen, options.device, most, Path(name))
+        print(json.dumps(found), flush=True)
+        return found
+
+    with ThreadPoolExecutor(options.together) as pool:
+        rows = list(pool.map(row, itertools.product(options.models, options.precisions)))
     result = {
         "command": " ".join(["python packages/core/benchmarks/elastic.py", *sys.argv[1:]]),
         "machine": {**machine(), **facts},
