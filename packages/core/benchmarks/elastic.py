@@ -27,9 +27,7 @@ from asr_lab.reproducibility.environment import machine, torch_facts
 from asr_lab.reproducibility.hash import file_digest
 from asr_lab.reproducibility.levels import VARIABLES, assignments
 
-STEPS, EVERY = 24, 4
 FLAGS = (
-    f"--train.steps {STEPS} --train.save-every {EVERY} --train.eval-every {STEPS} "
     "--train.keep 99 --train.accumulate 8 --train.ema 0.9 --data.batch-seconds 30 "
     "--data.speeds 0.9 1.0 1.1 --data.noise-snr 5 20"
 )
@@ -50,11 +48,11 @@ def saved(run: Path) -> int:
     return max((step for step, _ in steps(run / "checkpoints")), default=0)
 
 
-def train(size: int, words: list[str], run: Path, until: int = STEPS) -> None:
+def train(size: int, words: list[str], run: Path, last: int, until: int) -> None:
     """Run a command to its end, or stop it once a checkpoint is as late as `until`."""
     process = launch(size, words, run.parent)
     while process.poll() is None:
-        if until < STEPS and saved(run) >= until:
+        if until < last and saved(run) >= until:
             process.send_signal(signal.SIGTERM)  # torchrun hands it on
             process.wait()
         time.sleep(0.02)
@@ -62,41 +60,47 @@ def train(size: int, words: list[str], run: Path, until: int = STEPS) -> None:
         raise SystemExit((run.parent / "log.txt").read_text()[-4000:])
 
 
-def digests(run: Path) -> dict[str, str]:
+def digests(run: Path, every: int) -> dict[str, str]:
     """Return the digests of the tensors of the checkpoints that every run has."""
     return {
         f"{step} {file.name}": file_digest(file)
         for step, path in steps(run / "checkpoints")
-        if step % EVERY == 0
+        if step % every == 0
         for file in sorted(path.glob("*.safetensors"))
     }
 
 
-def measure(model: str, precision: str, device: str, most: int, folder: Path) -> dict[str, object]:
-    """Train in all ways, and compare."""
+def measure(
+    model: str, precision: str, device: str, most: int, last: int, folder: Path
+) -> dict[str, object]:
+    """Train in all ways, for `last` steps with six checkpoints, and compare."""
+    every = last // 6
     base = ["train", "--model", model, "--config", "tiny", "--precision", precision, *FLAGS.split()]
-    base += ["--device", device]
+    base += ["--device", device, "--train.steps", str(last), "--train.eval-every", str(last)]
+    base += ["--train.save-every", str(every)]
 
     def words(name: str, level: str = "elastic") -> list[str]:
         return [*base, "--repro", level, "--output", str(folder / name)]
 
     sizes = [size for size in (1, 2, 4, 8) if size <= most]
     for size in sizes:
-        train(size, words(str(size)), folder / str(size))
+        train(size, words(str(size)), folder / str(size), last, last)
     changed, resume = folder / "changed", ["resume", str(folder / "changed")]
     turns = [most, 1, min(2, most)]
     for number, size in enumerate(turns):
-        until = (number + 1) * STEPS // len(turns)
-        train(size, resume if number else words("changed"), changed, until)
+        until = (number + 1) * last // len(turns)
+        train(size, resume if number else words("changed"), changed, last, until)
     for size in (1, most):
-        train(size, words(f"plain-{size}", "replay"), folder / f"plain-{size}")
-    expected = digests(folder / "1")
+        train(size, words(f"plain-{size}", "replay"), folder / f"plain-{size}", last, last)
+    expected = digests(folder / "1", every)
     names = [*map(str, sizes), "changed"]
     different = {
-        name: sum(digests(folder / name).get(key) != value for key, value in expected.items())
+        name: sum(
+            digests(folder / name, every).get(key) != value for key, value in expected.items()
+        )
         for name in names
     }
-    plain = [digests(folder / f"plain-{size}") for size in (1, most)]
+    plain = [digests(folder / f"plain-{size}", every) for size in (1, most)]
     return {
         "model": model,
         "precision": precision,
@@ -116,6 +120,7 @@ def main() -> None:
     parser.add_argument("output", nargs="?", type=Path)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--most", type=int, default=0, help="most processes; 0 for all GPUs, or 4")
+    parser.add_argument("--steps", type=int, default=24, help="a multiple of six")
     parser.add_argument("--models", nargs="+", default=["conformer", "ssm", "whisper"])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--together", type=int, default=1, help="rows that are measured at a time")
@@ -126,7 +131,7 @@ def main() -> None:
 
     def row(chosen: tuple[str, str]) -> dict[str, object]:
         with tempfile.TemporaryDirectory() as name:
-            found = measure(*chosen, options.device, most, Path(name))
+            found = measure(*chosen, options.device, most, options.steps, Path(name))
         print(json.dumps(found), flush=True)
         return found
 

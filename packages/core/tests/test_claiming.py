@@ -14,7 +14,6 @@ from asr_lab.plugins import installed_plugins
 from asr_lab.reproducibility.record import RECORD, RunRecord
 from asr_lab.training.claiming import check_output, claim_folder
 from asr_lab.training.config import RunConfig
-from asr_lab.utils import files
 from asr_lab.utils.errors import UserError
 from asr_lab.utils.files import CannotWriteError, create_file
 
@@ -129,7 +128,7 @@ def test_a_file_is_made_once_and_completely(
         raise PermissionError(1, "Operation not permitted")  # what FAT says
 
     if not links:
-        monkeypatch.setattr(files.os, "link", refuse)
+        monkeypatch.setattr(os, "link", refuse)
     path = tmp_path / "file"
     content = json.dumps(list(range(5000)))
     made = together(lambda number: create_file(path, f"{number} {content}"))

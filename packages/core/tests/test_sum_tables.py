@@ -172,6 +172,7 @@ def test_tables_that_stay_on_a_gpu_follow_the_tensors(name: str) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_a_repeated_digest_waits_once_and_sends_nothing_new() -> None:
     tables = Tables()
     named: Named = {str(n): torch.randn(1000 + n, device="cuda") for n in range(50)}
