@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests on a GPU use deterministic kernels: cuBLAS reads this once, at its first product."""
+    """Let tests on a GPU use deterministic kernels: cuBLAS reads this once, when it starts."""
     if any(item.get_closest_marker(name) for item in items for name in ("needs", "gpu")):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
