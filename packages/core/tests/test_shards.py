@@ -12,6 +12,7 @@ import torch
 from packaging.version import Version
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(Version(torch.__version__) < Version("2.6"), reason="FSDP 2 came with 2.6")
 @pytest.mark.skipif(find_spec("torch.distributed") is None, reason="torch is built without it")
 def test_fsdp_and_any_cut_along_axes_give_the_digest_of_the_whole() -> None:
