@@ -201,6 +201,8 @@ def test_the_transducer_speaks_unless_ctc_is_asked(head: Head, beam: int) -> Non
         ({"predictor_layers": 0}, "predictor-layers must be 1 or more"),
         ({"sigma": -0.1}, "sigma must be 0 or more"),
         ({"fast_emit": -0.1}, "fast-emit must be 0 or more"),
+        ({"sigma": float("nan")}, "sigma must be 0 or more"),
+        ({"fast_emit": float("inf")}, "fast-emit must be 0 or more"),
         ({"durations": (0, 2)}, "durations must be distinct, 0 or more, with 0 and 1"),
         ({"durations": (1, 2)}, "durations must be distinct, 0 or more, with 0 and 1"),
         ({"durations": (0, 1, 1)}, "durations must be distinct, 0 or more, with 0 and 1"),

@@ -1,6 +1,7 @@
 """What every configuration of an encoder with a choice of heads has; torch-free."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from asr_lab.models.base.config import ModelConfig
@@ -46,7 +47,7 @@ class HeadConfig(ModelConfig):
         if not 0 <= self.head_dropout < 1:
             raise UserError(f"head-dropout must be from 0 to below 1; got {self.head_dropout}")
         for name in ("sigma", "fast_emit"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < inf:  # which a NaN is not either
                 raise UserError(f"{name.replace('_', '-')} must be 0 or more")
         distinct = len(set(self.durations)) == len(self.durations)
         # Without 0 a long text does not fit in its steps; without 1 some lengths are not a sum.
