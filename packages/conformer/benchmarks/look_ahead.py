@@ -10,7 +10,6 @@ as streams, in pieces of 100 ms, and those are counted whose text is another.
 
 import argparse
 import json
-import sys
 import warnings
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -30,6 +29,11 @@ from asr_lab.reproducibility.environment import machine
 
 DISTRIBUTIONS = ("asr-lab-core", "asr-lab-conformer", "torch")
 PIECE_SECONDS = 0.1
+INTRODUCTION = (
+    "Made by `look_ahead.py`. The weights are the same in every row; some utterances were also"
+    " recognised as streams, in pieces of 100 ms, and those are counted whose text is another."
+)
+TITLE = "# One model at several look-aheads\n"
 HEAD = (
     "| chunk, steps | look-ahead, ms | WER % | 95 % interval | CER % | streams that differ |",
     "|---|---|---|---|---|---|",
@@ -122,10 +126,12 @@ def main() -> None:
     options = parser.parse_args()
     print("\n".join(HEAD))
     found = measure(options)
-    lines = [*HEAD, *(one.row() for one in found)]
+    about = f"{INTRODUCTION}\n\n`{options.trained}`\n" if options.trained else INTRODUCTION + "\n"
+    lines = [TITLE, about, *HEAD, *(one.row() for one in found)]
+    sizes = " ".join(str(one.chunk) for one in found)
     script = "python packages/conformer/benchmarks/look_ahead.py"
     result = {
-        "command": " ".join([script, *sys.argv[1:3]]),
+        "command": f"{script} CHECKPOINT OUTPUT --dataset {options.dataset} --chunks {sizes}",
         "trained": options.trained,
         "dataset": options.dataset,
         "machine": machine(),
