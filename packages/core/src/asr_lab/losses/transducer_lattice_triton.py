@@ -220,6 +220,13 @@ def walk(
 
 @triton.jit
 @no_type_check
+def doubt(log_probs, mask):
+    """Return the probability that it is something else."""
+    return 1.0 - tl.exp(tl.load(log_probs, mask=mask, other=0.0))
+
+
+@triton.jit
+@no_type_check
 def occupy(
     blank,
     token,
@@ -233,6 +240,7 @@ def occupy(
     blanks,
     tokens,
     lasting_sums,
+    bounds,
     count,
     steps,
     positions,
@@ -241,9 +249,13 @@ def occupy(
     hasten,
     DURATIONS: tl.constexpr,
     CHOICE: tl.constexpr,
+    BOUND: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Write, per cell, how probable a blank, the token and each duration are; tokens hastened."""
+    """Write, per cell, how probable a blank, the token and each duration are; tokens hastened.
+
+    With BOUND, write also what the gradient in the cell's logits cannot exceed.
+    """
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inside = rows < count
     cell = tl.load(cells + rows, mask=inside, other=0)
@@ -257,6 +269,7 @@ def occupy(
     before = tl.load(alpha + where, mask=possible, other=-1e30) - whole
     of_blank = tl.zeros([ROWS], tl.float32)
     of_token = tl.zeros([ROWS], tl.float32)
+    of_choice = tl.zeros([ROWS], tl.float32)
     for index in tl.static_range(len(DURATIONS)):
         of_lasting = tl.zeros([ROWS], tl.float32)
         if DURATIONS[index] > 0:
@@ -277,5 +290,11 @@ def occupy(
             of_lasting += taken
         if CHOICE:
             tl.store(lasting_sums + rows * len(DURATIONS) + index, of_lasting, mask=inside)
+            if BOUND:
+                of_choice += of_lasting * doubt(durations + index * plane_size + where, possible)
     tl.store(blanks + rows, of_blank, mask=inside)
     tl.store(tokens + rows, of_token, mask=inside)
+    if BOUND:
+        known = of_blank * doubt(blank + where, possible) + of_choice
+        known += of_token * doubt(token + where, possible & (place < last))
+        tl.store(bounds + rows, 2.0 * known, mask=inside)

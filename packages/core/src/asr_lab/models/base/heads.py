@@ -36,6 +36,9 @@ class HeadConfig(ModelConfig):
     fast_emit: float = 0.0
     """How much more the gradient of a transducer's tokens counts than that of its blanks, which
     favours early tokens (Yu et al. 2021, arXiv 2010.11148); 0 for the plain loss."""
+    gradient_bound: float = 0.0
+    """Part of the gradient that a transducer's loss may leave out, from 0 to below 1, so that most
+    of its backward pass need not be computed on a GPU; 0 leaves nothing out."""
 
     def __post_init__(self) -> None:
         """Refuse heads that cannot be built."""
@@ -46,6 +49,8 @@ class HeadConfig(ModelConfig):
             raise UserError(f"ctc-weight must be between 0 and 1; got {self.ctc_weight}")
         if not 0 <= self.head_dropout < 1:
             raise UserError(f"head-dropout must be from 0 to below 1; got {self.head_dropout}")
+        if not 0 <= self.gradient_bound < 1:
+            raise UserError(f"gradient-bound must be from 0 to below 1; got {self.gradient_bound}")
         for name in ("sigma", "fast_emit"):
             if not 0 <= getattr(self, name) < inf:  # which a NaN is not either
                 raise UserError(f"{name.replace('_', '-')} must be 0 or more")
