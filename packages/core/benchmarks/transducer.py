@@ -170,7 +170,7 @@ def measure(name: str, runs: int) -> dict[str, object]:
 
 
 def measure_left_out(runs: int) -> dict[str, object]:
-    """Return the figures of our RNN-T with its whole gradient, and with what may not be left out."""
+    """Return the figures of our RNN-T on clear operands, with its whole gradient and without."""
     blank_id = 1023
     sets = [say_clearly(inputs(blank_id + 1, seed), blank_id) for seed in range(SETS)]
     times: dict[float, list[float]] = {0.0: [], PART: []}
