@@ -20,6 +20,22 @@ def slope_of(value, TANH: tl.constexpr):
     return found
 
 
+@triton.jit
+@no_type_check
+def gradient_at(
+    of_active, kept, rows, first, inside, mask, columns, PITCH: tl.constexpr, SPARSE: tl.constexpr
+):
+    """Return the gradient in the activations of some rows, in FP32.
+
+    If SPARSE, `kept` says where each row is among those that are computed, -1 for nowhere.
+    """
+    if SPARSE:
+        rows = tl.load(kept + rows, mask=inside, other=-1) - first
+        mask = mask & (rows >= 0)[:, None]
+    values = of_active + rows[:, None] * PITCH + columns[None, :]
+    return tl.load(values, mask=mask, other=0.0).to(tl.float32)
+
+
 @triton.jit(do_not_specialize=["first_start", "first_row", "first_step", "span", "first", "groups"])
 @no_type_check
 def sum_gradients(
@@ -53,7 +69,6 @@ def sum_gradients(
 
     Sums over positions are gradients in projected steps, times `scale`; those over steps are added,
     in order, to FP32 gradients in predicted positions, one sum for each of `groups` shares of them.
-    If SPARSE, `kept` says where each cell's row is among those that are computed, -1 for nowhere.
     """
     blocks = tl.cdiv(hidden, COLUMNS)  # neighbours have the same rows, which are read whole
     row = first_row + tl.program_id(0) // blocks // groups
@@ -63,9 +78,7 @@ def sum_gradients(
     end = tl.minimum(tl.minimum(tl.load(lengths + row) - first_step, span), offset + share)
     if offset < end:
         width = tl.load(widths + row)
-        start = tl.load(starts + first_start + row)
-        if not SPARSE:
-            start -= first
+        start = tl.load(starts + first_start + row) - (0 if SPARSE else first)
         places = tl.arange(0, PLACES)
         columns = tl.program_id(0) % blocks * COLUMNS + tl.arange(0, COLUMNS)
         known = columns < hidden
@@ -77,13 +90,8 @@ def sum_gradients(
         while offset < end:
             target = (row.to(tl.int64) * steps + first_step + offset) * hidden + columns
             one = tl.load(projected + target, mask=known, other=0.0).to(tl.float32)
-            rows = start + offset * width + places
-            there = mask
-            if SPARSE:
-                rows = tl.load(kept + rows, mask=places < width, other=-1) - first
-                there = mask & (rows >= 0)[:, None]
-            values = of_active + rows[:, None] * PITCH + columns[None, :]
-            value = tl.load(values, mask=there, other=0.0).to(tl.float32)
+            rows, inside = start + offset * width + places, places < width
+            value = gradient_at(of_active, kept, rows, first, inside, mask, columns, PITCH, SPARSE)
             value *= slope_of(one[None, :] + other, TANH)
             total += value
             result = (tl.sum(value, 0) * tl.load(scale)).to(of_projected.dtype.element_ty)
