@@ -8,6 +8,7 @@ events (`sys.addaudithook`) named EVENT, with what is next, such as `before fsyn
 import errno
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -132,6 +133,35 @@ def _link(source: Path, target: Path) -> None:
         # A file system without links: a kill between these two leaves an empty file.
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         os.replace(source, target)
+
+
+@contextmanager
+def writing_folder(folder: Path) -> Iterator[Path]:
+    """Give a new folder to write into, whose files are in `folder` once the block ends well.
+
+    A folder that is there already keeps its other files. Where the block raises, nothing is left.
+    Raises CannotWriteError.
+    """
+    folder = folder.resolve()
+    partial = folder.with_name(f"{PARTIAL}{folder.name}-{secrets.token_hex(4)}")
+    with writing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError("not a folder")
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            fsync_folder(partial)
+            if folder.is_dir():
+                for path in sorted(partial.iterdir()):
+                    replace(path, folder / path.name)
+                fsync_folder(folder)
+                partial.rmdir()
+            else:
+                replace(partial, folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        fsync_folder(folder.parent)
 
 
 def append_line(path: Path, line: str, *, durable: bool = False) -> None:
