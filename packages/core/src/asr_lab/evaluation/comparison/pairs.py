@@ -73,7 +73,7 @@ def letters(names: Sequence[str], pairs: Sequence[Pair]) -> dict[str, str]:
     groups = [set(group) for group in _cliques(list(names), alike)]
     order = {name: index for index, name in enumerate(names)}
     groups.sort(key=lambda group: sorted(order[name] for name in group))
-    found = {name: "" for name in names}
+    found = dict.fromkeys(names, "")
     for index, group in enumerate(groups):
         for name in group:
             found[name] += _letter(index)

@@ -1,4 +1,4 @@
-"""Find and read the results that are compared: what `train`, `evaluate` and `score` have written."""
+"""Find and read the results that are compared: what `train`, `evaluate` and `score` wrote."""
 
 import json
 import math

@@ -11,6 +11,7 @@ LENGTHS = (2.0, 5.0, 10.0, 20.0)
 """Limits between slices of duration, in seconds."""
 NOISES = (10.0, 20.0, 30.0, 40.0)
 """Limits between slices of contrast, in dB."""
+NOISE = "signal to noise, estimated"
 MOST_SPEAKERS = 12
 """Speakers that are shown; those with most errors of all systems together come first."""
 ENOUGH = 10
@@ -53,7 +54,7 @@ def slices(
     kinds = {
         "language": {name: languages.get(name, "") for name in ids},
         "duration": {n: ranged(lengths[n], LENGTHS, "s") if lengths[n] else "" for n in ids},
-        "signal to noise": {
+        NOISE: {
             name: ranged(contrasts[name], NOISES, "dB") if name in contrasts else "" for name in ids
         },
         "speaker": {name: speakers.get(name, "") for name in ids},
@@ -90,8 +91,9 @@ def _place(
 ) -> tuple[float, str]:
     """Return where a slice stands: ranges from below, speakers by their errors, others by name."""
     if by == "speaker":
-        return -sum(one.heard[name].words.errors for one in systems for name in members), label
-    if by in ("duration", "signal to noise"):
+        errors = sum(one.heard[name].words.errors for one in systems for name in members)
+        return float(-errors), label
+    if by in ("duration", NOISE):
         return (0.0 if label.startswith("below") else float(label.split()[0])), label
     return 0.0, label
 

@@ -50,12 +50,14 @@ def closing(found: Comparison) -> list[str]:
         method = found.pairs[0].difference.method
         several = f", Holm over {len(found.pairs)} pairs" if len(found.pairs) > 1 else ""
         lines.append(
-            f"p is the larger of MAPSSWE and {method}{several};"
+            f"p: the larger of MAPSSWE's and that of the {method}{several};"
             " systems that share a letter are not told apart"
         )
         few = [one for one in found.pairs if one.segments.warning]
         if few:
-            lines.append(f"MAPSSWE of {few[0].first} and {few[0].second}: {few[0].segments.warning}")
+            lines.append(
+                f"MAPSSWE of {few[0].first} and {few[0].second}: {few[0].segments.warning}"
+            )
     if power := power_hint(found):
         lines.append(power)
     return lines
@@ -123,7 +125,9 @@ def speed(value: float) -> str:
 
 def plain(text: str) -> str:
     """Return text without control characters, which would rule a terminal."""
-    return "".join("\ufffd" if unicodedata.category(one) in ("Cc", "Cf", "Cs") else one for one in text)
+    return "".join(
+        "\ufffd" if unicodedata.category(one) in ("Cc", "Cf", "Cs") else one for one in text
+    )
 
 
 def markdown(found: Comparison) -> str:
