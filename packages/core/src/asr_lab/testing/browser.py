@@ -18,7 +18,7 @@ FLAGS = (
     *("--disable-component-update", "--disable-sync", "--mute-audio", "--remote-debugging-pipe"),
 )
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds after which a browser that hangs is ended, and its test fails."""
 
 
@@ -36,7 +36,7 @@ class Browser:
     session: str = ""
     sent: int = 0
     requests: list[str] = field(default_factory=list)
-    """Addresses that were asked for since the start, `data:` ones included."""
+    """Addresses that the page asked for, `data:` ones included."""
     complaints: list[str] = field(default_factory=list)
     """Errors and warnings of the console, of scripts and of the policy."""
 
@@ -54,7 +54,9 @@ class Browser:
         return cast(dict[str, object], answer["result"])
 
     def open(self, page: Path) -> None:
-        """Load a file and wait until all of it is there."""
+        """Load a file and wait until all of it is there; what happened before is forgotten."""
+        self.requests.clear()
+        self.complaints.clear()
         self.call("Page.navigate", url=page.resolve().as_uri())
         while (event := self._read()).get("method") != "Page.loadEventFired":
             self._note(event)
