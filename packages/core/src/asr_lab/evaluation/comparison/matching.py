@@ -75,9 +75,8 @@ def difference(base: System, other: System) -> str:
 
 def remedy(base: System, other: System) -> str:
     """Return what to do about a result that cannot be compared."""
-    if base.normalizer != other.normalizer or base.rule != other.rule:
-        return (
-            f"asr-lab score {other.hypotheses} --normalizer {base.normalizer.partition('@')[0]}"
-            f" --rule {base.rule}"
-        )
-    return "evaluate both on the same data" if base.rule == other.rule else ""
+    digests = base.normalizer_digest, other.normalizer_digest
+    if (base.normalizer, base.rule) == (other.normalizer, other.rule) and digests[0] == digests[1]:
+        return "evaluate both on the same data"
+    name = base.normalizer.partition("@")[0]
+    return f"asr-lab score {other.hypotheses} --normalizer {name} --rule {base.rule}"

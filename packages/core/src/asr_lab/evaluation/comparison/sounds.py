@@ -112,7 +112,7 @@ def players(ids: Iterable[str], utterances: Mapping[str, Utterance]) -> tuple[di
         size += len(found[name])
     notes = []
     if missing:
-        notes.append(f"no audio of {len(missing)} utterances, {missing[0]!r} first")
+        notes.append(f"no audio of {missing[0]!r} and {len(missing) - 1} others")
     if full:
         notes.append(f"the page is full: no audio of {full} more utterances")
     return found, "; ".join(notes)
