@@ -58,11 +58,11 @@ def test_both_tests_are_those_of_the_library_corrected_for_all_pairs() -> None:
     speakers = [f"speaker {index % 10}" for index in range(60)]
     differences, segments = [], []
     for one, two in combinations(SYSTEMS, 2):
-        ours, theirs = ([side.heard[key] for key in IDS] for side in (one, two))
-        counts = ([heard.words for heard in side] for side in (ours, theirs))
-        differences.append(paired_difference(*counts, speakers).p)
-        texts = ([heard.hypothesis_normalised for heard in side] for side in (ours, theirs))
-        segments.append(mapsswe(TEXTS, *texts).p)
+        first, second = ([side.heard[key] for key in IDS] for side in (one, two))
+        ours, theirs = [heard.words for heard in first], [heard.words for heard in second]
+        differences.append(paired_difference(ours, theirs, speakers).p)
+        heard = [[heard.hypothesis_normalised for heard in side] for side in (first, second)]
+        segments.append(mapsswe(TEXTS, heard[0], heard[1]).p)
     assert [one.p_difference for one in found] == holm(differences)
     assert [one.p_segments for one in found] == holm(segments)
     assert [one.differ for one in found] == [False, True, True]
@@ -153,3 +153,9 @@ def test_unknown_labels_are_in_no_slice() -> None:
     found = [one for one in slices(SYSTEMS, IDS, languages, {}, {}) if one.by == "language"]
     assert [one.utterances for one in found] == [20, 20]
     assert not any(math.isnan(rate.rate) for one in found for rate in one.rates.values())
+
+
+def test_many_pairs_can_still_differ() -> None:
+    many = [system(f"good {index}", 0.05) for index in range(10)] + [system("bad", 0.9)]
+    found = compare_pairs(many, IDS[:16], ())
+    assert len(found) == 55 and all(one.differ for one in found if one.second == "bad")

@@ -12,6 +12,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr_lab.audio.files import read_audio
 from asr_lab.data.spoken import read
 from asr_lab.evaluation.comparison import sounds
 from asr_lab.evaluation.comparison.alignments import alignment
@@ -160,7 +161,7 @@ def test_players_hold_the_audio_bit_for_bit() -> None:
         assert kind == "data:audio/flac;base64"
         samples, sample_rate = soundfile.read(io.BytesIO(base64.b64decode(content)), dtype="int16")
         assert sample_rate == sounds.RATE
-        assert np.array_equal(samples, sounds.read_audio(one.audio, sounds.RATE))
+        assert np.array_equal(samples, read_audio(one.audio, sounds.RATE))
 
 
 def test_a_page_holds_no_more_audio_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:

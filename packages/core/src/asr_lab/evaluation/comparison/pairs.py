@@ -5,10 +5,19 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 
 from asr_lab.evaluation.comparison.reading import System
-from asr_lab.evaluation.matched_pairs import MatchedPairs, mapsswe
+from asr_lab.evaluation.matched_pairs import (
+    MatchedPairs,
+    aligned,
+    matched_pairs,
+    segments_between,
+)
 from asr_lab.evaluation.significance import PairedDifference, holm, paired_difference
+from asr_lab.evaluation.statistics import RESAMPLES
 
 LEVEL = 0.05
+FOR_A_PAIR = 400
+"""Resamples for each pair there is: the least probability that they can show is 2 in their number,
+which Holm multiplies by the number of pairs. Without more, no two of 11 systems would differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +55,17 @@ def compare_pairs(
     heard = {one.name: [one.heard[name] for name in ids] for one in systems}
     references = [one.reference_normalised for one in heard[systems[0].name]]
     chosen = list(combinations(heard, 2))
+    marks = {
+        name: aligned(references, [one.hypothesis_normalised for one in side])
+        for name, side in heard.items()
+    }
+    resamples = max(RESAMPLES, FOR_A_PAIR * len(chosen))
     differences, segments = [], []
     for first, second in chosen:
-        ours, theirs = heard[first], heard[second]
-        counts = [one.words for one in ours], [one.words for one in theirs]
-        differences.append(paired_difference(*counts, speakers))
-        texts = ([one.hypothesis_normalised for one in side] for side in (ours, theirs))
-        segments.append(mapsswe(references, *texts))
+        counts = ([one.words for one in heard[name]] for name in (first, second))
+        differences.append(paired_difference(*counts, speakers, resamples=resamples))
+        found = segments_between(references, marks[first], marks[second])
+        segments.append(matched_pairs(found))
     corrected = holm([one.p for one in differences]), holm([one.p for one in segments])
     return [
         Pair(
