@@ -201,6 +201,7 @@ def test_the_worst_utterances_can_be_heard(shown: Browser) -> None:
     durations = shown.evaluate(
         f"Promise.all([...{WORDS}('audio')].map(a => new Promise((done, fail) => {{"
         " a.addEventListener('error', () => fail(a.error.message));"
+        " if (a.error) fail(a.error.message);"
         " const tell = () => done([a.closest('article').dataset.duration, a.duration]);"
         " if (a.readyState) tell(); else a.addEventListener('loadedmetadata', tell); })))"
     )

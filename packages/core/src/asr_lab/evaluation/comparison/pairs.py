@@ -62,8 +62,8 @@ def compare_pairs(
     resamples = max(RESAMPLES, FOR_A_PAIR * len(chosen))
     differences, segments = [], []
     for first, second in chosen:
-        counts = ([one.words for one in heard[name]] for name in (first, second))
-        differences.append(paired_difference(*counts, speakers, resamples=resamples))
+        ours, theirs = ([one.words for one in heard[name]] for name in (first, second))
+        differences.append(paired_difference(ours, theirs, speakers, resamples=resamples))
         found = segments_between(references, marks[first], marks[second])
         segments.append(matched_pairs(found))
     corrected = holm([one.p for one in differences]), holm([one.p for one in segments])
