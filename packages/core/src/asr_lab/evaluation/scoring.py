@@ -55,7 +55,8 @@ def score(options: ScoreOptions) -> int:
     extra = sctk_files(result.utterances, [options.write]) if options.write else {}
     for name, content in extra.items():
         write_atomically(folder / name, content.encode("utf-8", "backslashreplace"))
-    write_atomically(folder / RESULT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    content = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / RESULT, content.encode("utf-8", "backslashreplace"))
     if options.json:
         print(json.dumps(report))
         return 0

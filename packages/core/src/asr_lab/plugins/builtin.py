@@ -131,6 +131,11 @@ COMMANDS = (
         run="asr_lab.cli.score:run",
     ),
     CommandSpec(
+        name="compare",
+        summary="put results side by side and test which differ",
+        run="asr_lab.cli.compare:run",
+    ),
+    CommandSpec(
         name="verify",
         summary="check the files and the digests of a run, or compare two",
         run="asr_lab.cli.verify:run",
