@@ -1,10 +1,13 @@
 """Recognise a data set and score it."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from asr_lab.audio.levels import levels_of
 from asr_lab.data.audio_batch import AudioBatch
+from asr_lab.evaluation.failures.calibration import confidence
 from asr_lab.evaluation.normalizers import BASIC, Normalizer
 from asr_lab.evaluation.recogniser import Recogniser
 from asr_lab.evaluation.results import EvaluationResult, ScoredUtterance, summarise
@@ -86,16 +89,29 @@ class Evaluator(Recogniser):
             if not valid[index]:
                 continue
             reference, text = batch.texts[index], self.tokenizer.decode(hypothesis.tokens)
+            levels = levels_of(
+                batch.samples[index, : lengths[index]].numpy(), self.recipe.sample_rate
+            )
             ours, theirs = self.normalizer.apply(reference), self.normalizer.apply(text)
+            errors = word_errors(ours, theirs, self.rule)
             yield ScoredUtterance(
                 id=batch.utterance_ids[index],
                 reference=reference,
                 hypothesis=text,
                 reference_normalised=ours,
                 hypothesis_normalised=theirs,
-                word_errors=word_errors(ours, theirs, self.rule),
+                word_errors=errors,
                 character_errors=character_errors(ours, theirs, self.rule),
                 duration=lengths[index] / self.recipe.sample_rate,
                 score=hypothesis.score,
                 speaker=speakers.get(batch.utterance_ids[index], ""),
+                confidence=confidence_of(hypothesis, errors.hypothesis_length),
+                loudest=round(levels.loudest, 1),
+                contrast=round(levels.contrast, 1),
             )
+
+
+def confidence_of(hypothesis: Hypothesis, words: int) -> float:
+    """Return the confidence of a hypothesis of `words` words, by the likelihood if it has one."""
+    known = not math.isnan(hypothesis.likelihood)
+    return confidence(hypothesis.likelihood if known else hypothesis.score, words)

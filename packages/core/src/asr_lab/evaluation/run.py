@@ -85,6 +85,7 @@ def summary(loaded: Loaded, result: EvaluationResult, folder: Path) -> list[str]
         f"{loaded.portable.model} · {loaded.path} on {result.dataset}",
         f"{result.summary()} ({with_loading})",
         result.doubt(),
+        *result.findings.lines(),
     ]
     for one in result.worst[:SHOWN_WORST]:
         lines.append(f"worst  {one.id}: said {one.reference_normalised!r}")

@@ -110,10 +110,11 @@ def _together(utterances: Utterances, table: Table) -> Iterator[DataFinding]:
     if len(known):
         values, counts = np.unique(known, return_counts=True)
         usual = int(values[counts.argmax()])
-        for position in np.flatnonzero((table.sample_rates > 0) & (table.sample_rates != usual)):
+        others = (table.sample_rates > 0) & (table.sample_rates != usual)
+        for position in np.flatnonzero(others).tolist():
             rate = int(table.sample_rates[position])
             detail = f"{hertz(rate)}, and most have {hertz(usual)}"
-            yield finding(int(position), "sampling", detail)
+            yield finding(position, "sampling", detail)
     rates = table.rates
     for group in _groups(utterances, table):
         for place in np.flatnonzero(outliers(rates[group], UNUSUAL)):
