@@ -12,7 +12,7 @@ from asr_lab.data.checking.rules import Demands, hertz, problems
 from asr_lab.data.checking.table import Table, outliers, repeated, shared
 from asr_lab.data.utterance import Utterance
 
-UNUSUAL = 5.0
+UNUSUAL = 6.0
 """Deviations from the usual speaking rate that are worth a note."""
 LEAK_LETTERS = 20
 """Letters from which on the same text in two data sets is no chance."""

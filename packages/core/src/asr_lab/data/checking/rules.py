@@ -21,10 +21,12 @@ CLIPPED = 0.01
 """Share of samples at a flat peak from which audio is bad."""
 PAUSE_SECONDS = 2.0
 """Silence at either end that is worth a note."""
-NARROW = 0.55
+NARROW = 0.51
 """Part of the band that audio recorded at half the rate fills at most."""
-FASTEST, FASTEST_DENSE = 35.0, 15.0
+FASTEST, FASTEST_DENSE = 30.0, 15.0
 """Letters in a second of sound that nobody says; the second for Chinese, Japanese and Korean."""
+SPARE_SECONDS = 0.2
+"""What is added to the sound, whose faint start and end may have been missed."""
 SLOWEST = 0.5
 """Letters in a second of sound below which most of what is said is not in the text."""
 SLOW_SECONDS = 5.0
@@ -109,7 +111,7 @@ def _rate(utterance: Utterance, seconds: float, levels: Levels) -> Iterator[tupl
     if sound <= 0 or not letters:
         return
     fastest = FASTEST_DENSE if is_dense(utterance.text) else FASTEST
-    if letters / sound > fastest:
+    if letters / (sound + SPARE_SECONDS) > fastest:
         yield "rate", f"{letters} letters in {sound:.1f} s of sound: too much for the time"
     elif letters / sound < SLOWEST and sound > SLOW_SECONDS:
         yield "rate", f"{letters} letters in {sound:.1f} s of sound: too little for the time"

@@ -22,7 +22,7 @@ SILENCE = -60.0
 """Loudest 20 ms, in dBFS, up to which audio is silent."""
 LOOP_ERRORS = 3
 """Word errors without which a loop has done no harm."""
-FASTEST, FASTEST_DENSE = 35.0, 15.0
+FASTEST, FASTEST_DENSE = 30.0, 15.0
 """Letters a second that nobody says; the second where a letter is a syllable."""
 SHORTEST = 0.5
 """Seconds of audio that text is compared with at least: a cry of two letters may be very short."""
