@@ -151,7 +151,7 @@ def test_leaks_are_found_by_audio_and_by_text_and_speakers_are_noted(
     soundfile.write(folder / "same.wav", samples, RATE)
     soundfile.write(folder / "other.wav", samples_of(long, 99), RATE)
     soundfile.write(folder / "short.wav", samples_of("facade", 98), RATE)
-    test = [
+    test: list[dict[str, object]] = [
         {"id": "t0", "audio_filepath": "same.wav", "text": "x", "speaker": "s5"},
         {"id": "t1", "audio_filepath": "other.wav", "text": long.upper() + "!"},
         {"id": "t2", "audio_filepath": "short.wav", "text": "Facade."},
