@@ -31,7 +31,7 @@ from asr_lab.data.checking.facts import text_key
 from asr_lab.data.spoken import read
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.evaluation.failures import find_failures
-from asr_lab.evaluation.failures.languages import identifier, sure_language
+from asr_lab.evaluation.failures.languages import can_identify, identifier, sure_language
 from asr_lab.evaluation.failures.loops import letter_loop, word_loop
 from asr_lab.evaluation.failures.scripts import mixed_words
 from asr_lab.evaluation.hypothesis_files import SavedHypothesis, read_hypotheses
@@ -51,9 +51,9 @@ def real_speech(paths: Sequence[Path], workers: int) -> dict[str, object]:
     ]
     report = check_data("recorded speech", utterances, workers=workers)
     texts = sorted({text_key(one.text) for one in utterances})
-    identify = identifier()
     wrong = 0
-    if identify is not None:
+    if can_identify():
+        identify = identifier()
         named = {text_key(one.text): one.language for one in utterances}
         heard = ((sure_language(text, identify), named[text]) for text in texts)
         wrong = sum(bool(told) and told != language[:2] for told, language in heard)

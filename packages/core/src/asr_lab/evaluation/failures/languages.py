@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cache
 from importlib.util import find_spec
 
 SURE = 0.9
@@ -16,10 +17,14 @@ LETTERS = 20
 Identify = Callable[[str], tuple[str, float]]
 
 
-def identifier() -> Identify | None:
-    """Return a function from text to language and probability; None without the library."""
-    if find_spec("py3langid") is None:
-        return None
+def can_identify() -> bool:
+    """Return True if the library is installed."""
+    return find_spec("py3langid") is not None
+
+
+@cache
+def identifier() -> Identify:
+    """Return a function from text to language and probability; unpacking its model takes time."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

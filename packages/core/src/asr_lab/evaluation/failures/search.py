@@ -9,7 +9,7 @@ from asr_lab.evaluation.failures.calibration import calibrate
 from asr_lab.evaluation.failures.finding import Finding, Findings
 from asr_lab.evaluation.failures.languages import (
     SURE,
-    Identify,
+    can_identify,
     identifier,
     sure_language,
     usual_language,
@@ -40,7 +40,6 @@ FEWEST_RIGHT = 10
 
 def find_failures(utterances: Sequence[Scored]) -> Findings:
     """Return what went wrong, and which references probably are."""
-    identify = identifier()
     right = [one.confidence for one in utterances if _right(one)]
     usual = float(np.median(right)) if len(right) >= FEWEST_RIGHT else math.inf
     texts = {one.reference_normalised: one.id for one in utterances}
@@ -53,15 +52,15 @@ def find_failures(utterances: Sequence[Scored]) -> Findings:
             references += _references(one, usual, texts, missing)
         elif _too_much(one.reference_normalised, one.duration):
             references.append(_impossible(one))
-    if identify is not None:
-        failures += _languages(utterances, identify)
+    if can_identify():
+        failures += _languages(utterances)
     return Findings(
         failures=tuple(failures),
         references=tuple(references),
         calibration=calibrate(
             [one.confidence for one in utterances], [one.word_errors for one in utterances]
         ),
-        not_searched=tuple(_not_searched(utterances, identify, usual)),
+        not_searched=tuple(_not_searched(utterances, usual)),
     )
 
 
@@ -70,10 +69,8 @@ def _right(one: Scored) -> bool:
     return right and not math.isnan(one.confidence)
 
 
-def _not_searched(
-    utterances: Sequence[Scored], identify: Identify | None, usual: float
-) -> Iterator[str]:
-    if identify is None:
+def _not_searched(utterances: Sequence[Scored], usual: float) -> Iterator[str]:
+    if not can_identify():
         yield "language: pip install 'asr-lab-core[languages]'"
     if all(math.isnan(one.loudest) for one in utterances):
         yield "text in silence: the loudness of the audio is not known"
@@ -179,13 +176,14 @@ def _references(
             yield Finding(kind="unlike", id=one.id, detail=detail)
 
 
-def _languages(utterances: Sequence[Scored], identify: Identify) -> Iterator[Finding]:
+def _languages(utterances: Sequence[Scored]) -> Iterator[Finding]:
     """Yield texts in another language than their references: only where most of them differs."""
     suspects = [
         one for one in utterances if one.reference_normalised and one.character_errors.rate >= WRONG
     ]
     if not suspects:
         return
+    identify = identifier()
     some = utterances[:: -(-len(utterances) // USUAL_TEXTS)]
     usual = usual_language((one.reference_normalised for one in some), identify)
     for one in suspects:
