@@ -8,8 +8,7 @@ from importlib.util import find_spec
 SURE = 0.9
 """Probability from which a language is believed.
 
-Of 1,100 sentences in 13 languages none of 10 letters or more was given another with that
-probability: docs/results/finders.md.
+Of 15,162 different sentences in 13 languages, one is taken for another: docs/results/finders.md.
 """
 LETTERS = 20
 """Letters of a text whose language can be told."""

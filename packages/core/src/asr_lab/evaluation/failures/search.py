@@ -34,6 +34,8 @@ SAME_LETTERS = 12
 """Letters of a text that is not said twice by chance."""
 USUAL_TEXTS = 500
 """References that are looked at to find the language of a test set."""
+SURE_AS = 0.1
+"""Quantile of the confidence of right utterances from which a model is sure."""
 FEWEST_RIGHT = 10
 """Utterances without errors from which on it is known how sure a model is when it is right."""
 
@@ -41,7 +43,7 @@ FEWEST_RIGHT = 10
 def find_failures(utterances: Sequence[Scored]) -> Findings:
     """Return what went wrong, and which references probably are."""
     right = [one.confidence for one in utterances if _right(one)]
-    usual = float(np.median(right)) if len(right) >= FEWEST_RIGHT else math.inf
+    usual = float(np.quantile(right, SURE_AS)) if len(right) >= FEWEST_RIGHT else math.inf
     texts = {one.reference_normalised: one.id for one in utterances}
     failures: list[Finding] = []
     references: list[Finding] = []
