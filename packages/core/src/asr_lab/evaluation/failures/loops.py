@@ -1,5 +1,6 @@
 """Repetition loops: a phrase said over and over, as decoders do that have lost their place."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ LETTERS, MOST_LETTERS = 24, 12
 """In writing without spaces, and within a word: letters that a loop covers, and of its phrase."""
 LETTER_COPIES = 5
 """Copies in a row of a phrase of letters."""
+THRICE = re.compile(r"(?<!\S)((?:\S++ ){1,20}?)\1\1")
+FIVE_TIMES = re.compile(r"(.{1,12}?)\1{4}")
+"""What every loop of words, or of letters, has in it: most texts have none and cost no more."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Loop:
 
 def word_loop(words: Sequence[str]) -> Loop | None:
     """Return the loop of words that covers most, if there is any."""
+    if THRICE.search(" ".join([*words, ""])) is None:
+        return None
     found = None
     for period in range(1, min(MOST_PERIOD, len(words) // 2) + 1):
         start, copies = _longest(words, period)
@@ -37,6 +43,8 @@ def word_loop(words: Sequence[str]) -> Loop | None:
 def letter_loop(text: str) -> Loop | None:
     """Return the loop of letters that covers most of a text without its spaces, if there is any."""
     letters = "".join(text.split())
+    if FIVE_TIMES.search(letters) is None:
+        return None
     found = None
     for period in range(1, min(MOST_LETTERS, len(letters) // 2) + 1):
         start, copies = _longest(letters, period)
