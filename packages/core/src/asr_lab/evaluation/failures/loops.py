@@ -12,7 +12,8 @@ COPIES = {1: 6, 2: 4}
 Of 15,162 different sentences that people said, 2 have a loop: docs/results/finders.md.
 """
 LETTERS, MOST_LETTERS = 24, 12
-"""In writing without spaces, and within a word: letters that a loop covers, and of its phrase."""
+"""Within a word, which is a text where there are no spaces: letters that a loop covers, and at most
+of its phrase."""
 LETTER_COPIES = 5
 """Copies in a row of a phrase of letters."""
 THRICE = re.compile(r"(?<!\S)((?:\S++ ){1,20}?)\1\1")
@@ -41,9 +42,9 @@ def word_loop(words: Sequence[str]) -> Loop | None:
 
 
 def letter_loop(text: str) -> Loop | None:
-    """Return the loop of letters that covers most of a text without its spaces, if there is any."""
-    letters = "".join(text.split())
-    if FIVE_TIMES.search(letters) is None:
+    """Return the loop of letters that covers most of the longest word, if there is any."""
+    letters = max(text.split(), key=len, default="")
+    if len(letters) < LETTERS or FIVE_TIMES.search(letters) is None:
         return None
     found = None
     for period in range(1, min(MOST_LETTERS, len(letters) // 2) + 1):
