@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import cast
 
 from asr_lab.data.audio_batch import AudioBatch
+from asr_lab.data.loader import Request, evaluation_dataset
 from asr_lab.data.names import read_dataset, resolve
 from asr_lab.decoding import StreamingRecogniser
 from asr_lab.evaluation.options import EvaluateOptions
 from asr_lab.evaluation.recogniser import Loaded, load_checkpoint
-from asr_lab.evaluation.run import batches, recognise
+from asr_lab.evaluation.run import Task, assemble
+from asr_lab.evaluation.sharing import Share, batches, planned, recognise
 from asr_lab.models.base import ASRModel, ModelConfig
 from asr_lab.models.conformer import ConformerASRModel, put_in_streaming_mode
 from asr_lab.plugins import installed_plugins
@@ -73,15 +75,18 @@ def measure(options: argparse.Namespace) -> list[Measured]:
     evaluating = EvaluateOptions(
         checkpoint=str(options.checkpoint), dataset=options.dataset, workers=0, device="cpu"
     )
-    audio = batches(evaluating, utterances[: options.streamed], model.config.sample_rate)
-    some = list(audio)
+    followed = evaluation_dataset(utterances[: options.streamed], model.config.sample_rate)
+    requests = [Request(0, one) for one in planned(evaluating, followed.index.durations)]
+    some = list(batches(evaluating, followed, requests))
     for chunk in options.chunks or sorted({model.config.chunk, *model.config.chunks}):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a size that training did not see
             left = model.config.left_context
             quick = put_in_streaming_mode(model, chunk=chunk, left_context=left).eval()
         here = replace(loaded, model=cast(ASRModel[ModelConfig], quick))
-        result = recognise(evaluating, here, dataset.typed, utterances, 0)
+        task = Task(here, dataset.typed, dataset.label, utterances, unusable={})
+        alone = Share(rank=0, size=1, device="cpu")
+        result = assemble(evaluating, task, [recognise(evaluating, here, utterances, alone)])
         whole = {one.id: one.hypothesis for one in result.utterances}
         streamed = [pair for batch in some for pair in follow(here, quick, batch)]
         found.append(

@@ -4,9 +4,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from asr_lab.evaluation.execution import Execution
+from asr_lab.evaluation.failures import Findings, find_failures
 from asr_lab.evaluation.significance import tells_apart
 from asr_lab.evaluation.statistics import Interval, rate_interval
 from asr_lab.models.base.options import DecodingOptions
@@ -40,11 +42,18 @@ class ScoredUtterance:
     times: tuple[tuple[float, float], ...] = ()
     """Start and end of each word of the hypothesis, in seconds; empty if they were not asked for
     or the decoder does not know them."""
+    confidence: float = math.nan
+    """Mean probability of a word, by the likelihood or the score; not a number if unknown."""
+    loudest: float = math.nan
+    """Level of the loudest 20 ms of the audio, in dBFS; not a number if unknown."""
+    contrast: float = math.nan
+    """Loud parts over quiet ones, in dB: a rough signal-to-noise ratio; not a number if unknown."""
 
     def to_dict(self) -> dict[str, object]:
         """Return everything as plain values; numbers that JSON lacks become None."""
         plain = asdict(self)
-        plain["score"] = _finite(self.score)
+        for name in ("score", "confidence", "loudest", "contrast"):
+            plain[name] = _finite(getattr(self, name))
         if not self.times:
             del plain["times"]
         return plain
@@ -103,6 +112,11 @@ class EvaluationResult:
         """Difference of word error rates that this set can show; see `significance.tells_apart`."""
         return tells_apart([one.word_errors for one in self.utterances])
 
+    @cached_property
+    def findings(self) -> Findings:
+        """What went wrong besides single words, and which references are probably wrong."""
+        return find_failures(self.utterances)
+
     def to_dict(self) -> dict[str, object]:
         """Return everything but the single utterances as plain values, ready for JSON."""
         return {
@@ -123,6 +137,7 @@ class EvaluationResult:
             "execution": asdict(self.execution) if self.execution else None,
             "bad_utterances": dict(list(self.problems.items())[:NAMED]),
             "warnings": list(self.warnings),
+            "findings": self.findings.to_dict(),
             "worst": [one.to_dict() for one in self.worst],
         }
 

@@ -138,6 +138,7 @@ def summary(loaded: Loaded, result: EvaluationResult) -> list[str]:
         f"{loaded.portable.model} · {loaded.path} on {result.dataset}",
         f"{result.summary()} ({result.rtfx_with_loading:,.1f}x with reading files)",
         result.doubt(),
+        *result.findings.lines(),
     ]
     if result.execution:
         lines.append(f"speed  on {result.execution.sentence()}")

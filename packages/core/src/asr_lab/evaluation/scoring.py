@@ -60,7 +60,7 @@ def score(options: ScoreOptions) -> int:
     if options.json:
         print(json.dumps(report))
         return 0
-    print(f"{result.rates()}\n{result.doubt()}")
+    print("\n".join([result.rates(), result.doubt(), *result.findings.lines()]))
     if changed := other_normalizer(path, rule):
         print(f"before    {changed}")
     print(f"files     {', '.join([str(folder / RESULT), HYPOTHESES, *extra])}")
@@ -90,6 +90,9 @@ def rescore(
             duration=one.duration,
             score=one.score,
             speaker=one.speaker,
+            confidence=one.confidence,
+            loudest=one.loudest,
+            contrast=one.contrast,
         )
         for index, one in enumerate(saved)
     ]
