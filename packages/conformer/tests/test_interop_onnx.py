@@ -1,5 +1,6 @@
 """ONNX files give what the model gives, at any size of batch and length, in onnxruntime."""
 
+import errno
 import json
 import re
 import sys
@@ -284,6 +285,23 @@ def test_the_command_writes_a_checkpoint_with_all_that_decoding_needs(
             assert {one.name: one.shape for one in found} == told[side]
     assert main(words) == 2
     assert f"{folder} exists" in capsys.readouterr().err
+
+
+def test_an_export_that_fails_leaves_nothing_and_may_be_tried_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best, folder = checkpoint(tmp_path / "best.pt", make(layers=1)), tmp_path / "onnx"
+    words = ["export", str(best), "--format", "onnx", "--output", str(folder)]
+
+    def refuse(_: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:  # the last thing that is done to a graph
+        patched.setattr("onnx.checker.check_model", refuse)
+        assert main(words) == 2
+    assert "no space left on device" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [best]
+    assert main(words) == 0
 
 
 def test_what_cannot_be_exported_is_one_line(

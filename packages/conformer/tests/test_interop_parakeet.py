@@ -112,6 +112,14 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
             tensor.copy_(1.2 * fan**-0.5 * noise)
 
 
+def their_extractor(mels: int) -> Peer:
+    """Return what computes their features; None where that needs librosa, as before 5.23."""
+    try:
+        return transformers.ParakeetFeatureExtractor(feature_size=mels)
+    except ImportError:
+        return None
+
+
 def save(model: Peer, kind: str, folder: Path) -> None:
     """Write the model with tokenizer and processor, as transformers does."""
     from transformers.convert_slow_tokenizer import ParakeetConverter
@@ -123,11 +131,11 @@ def save(model: Peer, kind: str, folder: Path) -> None:
     converted = ParakeetConverter(str(file)).converted()
     tokenizer = transformers.ParakeetTokenizer(tokenizer_object=converted, pad_token=blank)
     file.unlink()
-    extractor = transformers.ParakeetFeatureExtractor(feature_size=MELS)
-    processor = transformers.ParakeetProcessor(
-        extractor, tokenizer, blank_token=blank, decoder_type=kind
-    )
-    processor.save_pretrained(folder)
+    if extractor := their_extractor(MELS):
+        tokenizer = transformers.ParakeetProcessor(
+            extractor, tokenizer, blank_token=blank, decoder_type=kind
+        )
+    tokenizer.save_pretrained(folder)  # with the processor, where there is one
     model.save_pretrained(folder)
 
 
@@ -246,6 +254,8 @@ def test_loss_and_gradients_are_theirs(case: str, longest: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_theirs_comes_back_with_the_same_files(kind: str, tmp_path: Path) -> None:
+    if their_extractor(MELS) is None:
+        pytest.skip("their processor needs librosa, which is not installed")
     save(build(kind), kind, tmp_path / "theirs")
     write_parakeet(*read_parakeet(tmp_path / "theirs"), tmp_path / "again")
     first, second = (
@@ -329,7 +339,8 @@ def test_features_are_those_of_their_extractor(kind: str, mels: int) -> None:
     Ours is then as near to FP64 as theirs.
     """
     sound = sounds(kind)
-    extractor = transformers.ParakeetFeatureExtractor(feature_size=mels)
+    if (extractor := their_extractor(mels)) is None:
+        pytest.skip("their extractor needs librosa, which is not installed")
     expected = extractor([s.numpy() for s in sound], sampling_rate=16000, return_tensors="pt")
     padded = torch.nn.utils.rnn.pad_sequence(sound, batch_first=True)
     lengths = torch.tensor([len(s) for s in sound])

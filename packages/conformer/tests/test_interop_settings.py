@@ -225,7 +225,10 @@ def test_features_that_leave_a_value_out_have_their_default_at_any_sample_rate()
 
 def test_the_defaults_of_features_are_those_of_transformers() -> None:
     transformers = pytest.importorskip("transformers")
-    theirs = transformers.ParakeetFeatureExtractor()
+    try:
+        theirs = transformers.ParakeetFeatureExtractor()
+    except ImportError as error:  # before 5.23 it makes its filters with librosa
+        pytest.skip(str(error).strip())
     assert {name: getattr(theirs, name) for name in parakeet.EXTRACTOR} == parakeet.EXTRACTOR
 
 
@@ -296,9 +299,10 @@ def test_training_goes_on_with_the_loss_that_a_nemo_configuration_names() -> Non
     assert (found.sigma, found.fast_emit) == (0.05, 0.01)
     content["loss"]["tdt_kwargs"] = {"sigma": 0.0}
     assert nemo.our_config(content, VOCAB).sigma == 0
-    content["loss"]["tdt_kwargs"] = {"sigma": -1}
-    with pytest.raises(UserError, match="sigma must be 0 or more"):
-        nemo.our_config(content, VOCAB)
+    for value in (-1, float("nan"), float("inf")):
+        content["loss"]["tdt_kwargs"] = {"sigma": value}
+        with pytest.raises(UserError, match="sigma must be 0 or more"):
+            nemo.our_config(content, VOCAB)
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 16000])

@@ -5,10 +5,12 @@
 trains a tiny model with `--repro elastic` under torchrun on every power of two of GPUs that there
 are (NCCL; with `--device cpu`, 1, 2 and 4 processes and gloo), then on the most, one and two of
 them by turns, stopped by SIGTERM in between. All checkpoints must be the same, file by file. As a
-control, the same without the tree must differ.
+control, the same without the tree must differ. `--together` rows share the GPUs at a time, for most
+of a run on a GPU is its start.
 """
 
 import argparse
+import itertools
 import json
 import os
 import signal
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,9 +27,7 @@ from asr_lab.reproducibility.environment import machine, torch_facts
 from asr_lab.reproducibility.hash import file_digest
 from asr_lab.reproducibility.levels import VARIABLES, assignments
 
-STEPS, EVERY = 24, 4
 FLAGS = (
-    f"--train.steps {STEPS} --train.save-every {EVERY} --train.eval-every {STEPS} "
     "--train.keep 99 --train.accumulate 8 --train.ema 0.9 --data.batch-seconds 30 "
     "--data.speeds 0.9 1.0 1.1 --data.noise-snr 5 20"
 )
@@ -37,6 +38,7 @@ def launch(size: int, words: list[str], folder: Path) -> "subprocess.Popen[bytes
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*torchrun, f"--nproc-per-node={size}", "-m", "asr_lab.cli", *words]
     variables = {**os.environ, **assignments(list(VARIABLES)), "OMP_NUM_THREADS": "1"}
+    folder.mkdir(parents=True, exist_ok=True)
     log = (folder / "log.txt").open("ab")
     return subprocess.Popen(command, env=variables, stdout=log, stderr=log)
 
@@ -46,11 +48,11 @@ def saved(run: Path) -> int:
     return max((step for step, _ in steps(run / "checkpoints")), default=0)
 
 
-def train(size: int, words: list[str], run: Path, until: int = STEPS) -> None:
+def train(size: int, words: list[str], run: Path, last: int, until: int) -> None:
     """Run a command to its end, or stop it once a checkpoint is as late as `until`."""
     process = launch(size, words, run.parent)
     while process.poll() is None:
-        if until < STEPS and saved(run) >= until:
+        if until < last and saved(run) >= until:
             process.send_signal(signal.SIGTERM)  # torchrun hands it on
             process.wait()
         time.sleep(0.02)
@@ -58,44 +60,51 @@ def train(size: int, words: list[str], run: Path, until: int = STEPS) -> None:
         raise SystemExit((run.parent / "log.txt").read_text()[-4000:])
 
 
-def digests(run: Path) -> dict[str, str]:
+def digests(run: Path, every: int) -> dict[str, str]:
     """Return the digests of the tensors of the checkpoints that every run has."""
     return {
         f"{step} {file.name}": file_digest(file)
         for step, path in steps(run / "checkpoints")
-        if step % EVERY == 0
+        if step % every == 0
         for file in sorted(path.glob("*.safetensors"))
     }
 
 
-def measure(model: str, precision: str, device: str, most: int, folder: Path) -> dict[str, object]:
-    """Train in all ways, and compare."""
+def measure(
+    model: str, precision: str, device: str, most: int, last: int, folder: Path
+) -> dict[str, object]:
+    """Train in all ways, for `last` steps with six checkpoints, and compare."""
+    every = last // 6
     base = ["train", "--model", model, "--config", "tiny", "--precision", precision, *FLAGS.split()]
-    base += ["--device", device]
+    base += ["--device", device, "--train.steps", str(last), "--train.eval-every", str(last)]
+    base += ["--train.save-every", str(every)]
 
     def words(name: str, level: str = "elastic") -> list[str]:
         return [*base, "--repro", level, "--output", str(folder / name)]
 
     sizes = [size for size in (1, 2, 4, 8) if size <= most]
     for size in sizes:
-        train(size, words(str(size)), folder / str(size))
+        train(size, words(str(size)), folder / str(size), last, last)
     changed, resume = folder / "changed", ["resume", str(folder / "changed")]
     turns = [most, 1, min(2, most)]
     for number, size in enumerate(turns):
-        until = (number + 1) * STEPS // len(turns)
-        train(size, resume if number else words("changed"), changed, until)
+        until = (number + 1) * last // len(turns)
+        train(size, resume if number else words("changed"), changed, last, until)
     for size in (1, most):
-        train(size, words(f"plain-{size}", "replay"), folder / f"plain-{size}")
-    expected = digests(folder / "1")
+        train(size, words(f"plain-{size}", "replay"), folder / f"plain-{size}", last, last)
+    expected = digests(folder / "1", every)
     names = [*map(str, sizes), "changed"]
     different = {
-        name: sum(digests(folder / name).get(key) != value for key, value in expected.items())
+        name: sum(
+            digests(folder / name, every).get(key) != value for key, value in expected.items()
+        )
         for name in names
     }
-    plain = [digests(folder / f"plain-{size}") for size in (1, most)]
+    plain = [digests(folder / f"plain-{size}", every) for size in (1, most)]
     return {
         "model": model,
         "precision": precision,
+        "backend": "nccl" if device == "cuda" else "gloo",
         "processes": sizes,
         "changed_on_the_way": turns,
         "files_compared": len(expected),
@@ -111,18 +120,23 @@ def main() -> None:
     parser.add_argument("output", nargs="?", type=Path)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--most", type=int, default=0, help="most processes; 0 for all GPUs, or 4")
+    parser.add_argument("--steps", type=int, default=24, help="a multiple of six")
     parser.add_argument("--models", nargs="+", default=["conformer", "ssm", "whisper"])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--together", type=int, default=1, help="rows that are measured at a time")
     options = parser.parse_args()
     facts = torch_facts()
     gpus = sum(name.startswith("gpu.") for name in facts)
     most = options.most or (gpus if options.device == "cuda" else 4)
-    rows = []
-    for model in options.models:
-        for precision in options.precisions:
-            with tempfile.TemporaryDirectory() as name:
-                rows.append(measure(model, precision, options.device, most, Path(name)))
-            print(json.dumps(rows[-1]), flush=True)
+
+    def row(chosen: tuple[str, str]) -> dict[str, object]:
+        with tempfile.TemporaryDirectory() as name:
+            found = measure(*chosen, options.device, most, options.steps, Path(name))
+        print(json.dumps(found), flush=True)
+        return found
+
+    with ThreadPoolExecutor(options.together) as pool:
+        rows = list(pool.map(row, itertools.product(options.models, options.precisions)))
     result = {
         "command": " ".join(["python packages/core/benchmarks/elastic.py", *sys.argv[1:]]),
         "machine": {**machine(), **facts},

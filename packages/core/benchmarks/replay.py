@@ -4,17 +4,20 @@
 
 Each run is a process of its own, with an entry of the chain after every `--every` steps, and with
 all augmentation, dropout and the average on. The first run of a model in a precision is what the
-others are compared with, digest by digest; `differing` counts those of all that are not equal. What
-stands after `--` goes to every `asr-lab train`.
+others are compared with, digest by digest; `differing` counts those of all that are not equal.
+`--together` runs are done at a time, which must not change them either. What stands after `--` goes
+to every `asr-lab train`.
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -55,12 +58,13 @@ def differences(first: Chain, second: Chain) -> list[str]:
 
 
 def measure(
-    model: str, preset: str, precision: str, runs: int, flags: Sequence[str]
+    model: str, preset: str, precision: str, runs: int, flags: Sequence[str], pool: Executor
 ) -> dict[str, object]:
     """Train a model several times in one precision, and compare."""
     with tempfile.TemporaryDirectory() as place:
         folders = [Path(place) / str(number) for number in range(runs)]
-        seconds = [train(model, preset, precision, folder, flags) for folder in folders]
+        started = [pool.submit(train, model, preset, precision, at, flags) for at in folders]
+        seconds = [one.result() for one in started]
         chains = [Chain.read(folder) for folder in folders]
         execution = RunRecord.read(folders[0]).execution
     different = [differences(chains[0], other) for other in chains[1:]]
@@ -100,15 +104,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--together", type=int, default=1, help="runs that are done at a time")
     ours, more = split(sys.argv[1:])
     options = parser.parse_args(ours)
     count = ["--train.steps", str(options.steps), "--train.eval-every", str(options.steps)]
     flags = [*RANDOM.split(), *count, "--train.digest-every", str(options.every), *more]
-    rows = []
-    for model in options.models:
-        for precision in options.precisions:
-            rows.append(measure(model, options.preset, precision, options.runs, flags))
-            print(json.dumps(rows[-1]), flush=True)
+
+    def row(chosen: tuple[str, str]) -> dict[str, object]:
+        model, precision = chosen
+        found = measure(model, options.preset, precision, options.runs, flags, pool)
+        print(json.dumps(found), flush=True)
+        return found
+
+    # A row waits for its runs, so it needs a thread besides theirs.
+    with ThreadPoolExecutor(options.together) as pool, ThreadPoolExecutor(options.together) as all_:
+        rows = list(all_.map(row, itertools.product(options.models, options.precisions)))
     result = {
         "command": " ".join(["python packages/core/benchmarks/replay.py", *sys.argv[1:]]),
         "machine": {**machine(), **torch_facts()},

@@ -4,11 +4,12 @@ The interpreter is chosen when triton is imported, so this is a process of its o
 """
 
 import json
+from dataclasses import replace
 
 import torch
 
 from asr_lab.reproducibility import sums_triton
-from asr_lab.reproducibility.sums import Piece, label, plain_sums
+from asr_lab.reproducibility.words import Piece, label, plain_sums
 
 DTYPES = (
     torch.bool,
@@ -41,16 +42,35 @@ def pieces() -> dict[str, Piece]:
     return found
 
 
+def other(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of the same kind and strides elsewhere, with other bits."""
+    found = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+    found.copy_(tensor)
+    if tensor.numel():
+        found.view(-1)[:1].view(torch.uint8)[:1].bitwise_xor_(
+            1
+        ) if tensor.is_contiguous() else found.neg_()
+    return found
+
+
 if __name__ == "__main__":
     # Several programs for a tensor, of which the last is not full.
     sums_triton.BLOCK, sums_triton.ROUNDS, sums_triton.SPAN = 16, 2, 32
     known = pieces()
     entries = [(piece, label(name, piece).keys) for name, piece in known.items()]
-    found = sums_triton.fused_sums(entries)
-    expected = [plain_sums(piece, keys) for piece, keys in entries]
+    launches = sums_triton.Launches(entries)
+    found = launches.sums([piece for piece, _ in entries])
+    # The same tables again, with other contents, in other places.
+    moved = [replace(piece, tensor=other(piece.tensor)) for piece, _ in entries]
+    found = torch.cat([found, launches.sums(moved), launches.sums(moved)])
+    again = [(piece, keys) for piece, (_, keys) in zip(moved, entries, strict=True)]
+    expected = [plain_sums(piece, keys) for piece, keys in [*entries, *again, *again]]
     different = [
         name
-        for name, one, other in zip(known, found, expected, strict=True)
-        if not torch.equal(one, other)
+        for name, one, wanted in zip([*known] * 3, found, expected, strict=True)
+        if not torch.equal(one, wanted)
     ]
-    print(json.dumps({"count": len(known), "different": different}))
+    changed = sum(
+        not torch.equal(*two) for two in zip(expected, expected[len(known) :], strict=False)
+    )
+    print(json.dumps({"count": len(known), "changed": changed, "different": different}))

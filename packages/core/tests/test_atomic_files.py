@@ -16,6 +16,7 @@ from asr_lab.utils.files import (
     replace,
     write_atomically,
     write_file,
+    writing_folder,
 )
 
 
@@ -122,3 +123,38 @@ def test_a_line_with_a_break_in_it_is_refused(tmp_path: Path) -> None:
 def test_a_line_that_does_not_fit_is_told(tmp_path: Path) -> None:
     with largest_file(10), pytest.raises(CannotWriteError, match="10 of 21 bytes fitted"):
         append_line(tmp_path / "lines", "x" * 20)
+
+
+def test_a_folder_is_there_with_all_its_files_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "deeper" / "folder"
+    for error in (ValueError("no"), KeyboardInterrupt()):
+        with pytest.raises(type(error)), writing_folder(folder) as partial:
+            (partial / "a").write_text("half")
+            raise error
+        assert not list((tmp_path / "deeper").iterdir())
+    with writing_folder(folder) as partial:
+        (partial / "a").write_text("whole")
+        assert not folder.exists()
+    assert (folder / "a").read_text() == "whole"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_folder_that_is_there_keeps_its_other_files(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / name).write_text("old")
+    with writing_folder(folder) as partial:
+        (partial / "a").write_text("new")
+    assert [(folder / name).read_text() for name in ("a", "b")] == ["new", "old"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_file_in_the_way_of_a_folder_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    with (
+        pytest.raises(CannotWriteError, match="not a folder"),
+        writing_folder(tmp_path / "a"),
+    ):
+        pytest.fail("the block was run")
+    assert (tmp_path / "a").read_text() == "old"

@@ -346,6 +346,9 @@ def test_hypotheses_are_one_legible_object_a_line_from_which_all_is_known(tmp_pa
         "duration": 1.0,
         "score": -1.5,
         "speaker": "",
+        "confidence": None,
+        "loudest": None,
+        "contrast": None,
     }
     assert (second["reference"], second["speaker"]) == ("line\nbreak \ud800 \u2028", "anna")
     assert [file.name for file in tmp_path.iterdir()] == [path.name]

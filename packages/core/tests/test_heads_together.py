@@ -176,6 +176,18 @@ def test_sigma_and_fast_emit_are_those_of_the_configuration() -> None:
     assert losses[0] == losses[1] and not torch.equal(*slopes)
 
 
+@pytest.mark.parametrize("head", ["rnnt", "tdt+ctc"])
+def test_the_configuration_lets_the_gradient_leave_cells_out(head: Head) -> None:
+    name, slopes = head.split("+")[0], []
+    for part in (0.0, 0.9):
+        one = model(head, gradient_bound=part)
+        assert one.transducer is not None
+        loss = one.loss(batch())[name].sum
+        slopes.append((loss.detach(), *torch.autograd.grad(loss, one.transducer.out.weight)))
+    (loss, slope), (same, other) = slopes
+    assert torch.equal(loss, same) and not torch.equal(slope, other)
+
+
 @pytest.mark.parametrize("head", ["rnnt+ctc", "tdt+ctc"])
 @pytest.mark.parametrize("beam", [1, 3])
 def test_the_transducer_speaks_unless_ctc_is_asked(head: Head, beam: int) -> None:
@@ -201,6 +213,9 @@ def test_the_transducer_speaks_unless_ctc_is_asked(head: Head, beam: int) -> Non
         ({"predictor_layers": 0}, "predictor-layers must be 1 or more"),
         ({"sigma": -0.1}, "sigma must be 0 or more"),
         ({"fast_emit": -0.1}, "fast-emit must be 0 or more"),
+        ({"gradient_bound": 1.0}, "gradient-bound must be from 0 to below 1; got 1.0"),
+        ({"sigma": float("nan")}, "sigma must be 0 or more"),
+        ({"fast_emit": float("inf")}, "fast-emit must be 0 or more"),
         ({"durations": (0, 2)}, "durations must be distinct, 0 or more, with 0 and 1"),
         ({"durations": (1, 2)}, "durations must be distinct, 0 or more, with 0 and 1"),
         ({"durations": (0, 1, 1)}, "durations must be distinct, 0 or more, with 0 and 1"),

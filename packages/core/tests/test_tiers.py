@@ -1,5 +1,7 @@
 """Markers say what a test needs; a tier turns their skips into failures."""
 
+import os
+
 import pytest
 
 from asr_lab.testing.tiers import LOWEST_CAPABILITY, PROMISES, lacking, too_low, usable
@@ -35,6 +37,19 @@ def run(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
 def test_what_the_machine_lacks_is_skipped_and_says_why(outcomes: pytest.Pytester) -> None:
     result = run(outcomes, NEEDY)
     result.assert_outcomes(passed=1, skipped=1)
+
+
+@pytest.mark.parametrize(("marked", "found"), [("@pytest.mark.gpu", ":4096:8"), ("", None)])
+def test_tests_on_a_gpu_may_use_deterministic_kernels(
+    marked: str, found: str | None, outcomes: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is put back
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    run(outcomes, f"import pytest\n{marked}\ndef test_it() -> None:\n    pass\n")
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == found
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    run(outcomes, "import pytest\n@pytest.mark.gpu\ndef test_it() -> None:\n    pass\n")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
 
 
 @pytest.mark.skipif(not lacking("mx"), reason="this machine has mx")

@@ -15,7 +15,8 @@ import torch
 
 from asr_lab.checkpoints import read_portable
 from asr_lab.checkpoints.directory import steps
-from asr_lab.training.distributed import Group
+from asr_lab.training.distributed import Group, own_gpu
+from asr_lab.utils.errors import UserError
 
 Command = Callable[..., list[str]]
 Train = Callable[..., int]
@@ -154,3 +155,9 @@ def test_a_group_of_one_needs_no_other() -> None:
     assert group.wrap(module) is module
     assert torch.equal(group.sum_tensor(torch.ones(2)), torch.ones(2))
     group.barrier()
+
+
+def test_a_process_has_the_gpu_of_its_number_or_says_how_many_there_are() -> None:
+    assert [own_gpu(rank, 2) for rank in (0, 1)] == [torch.device("cuda", n) for n in (0, 1)]
+    with pytest.raises(UserError, match="process 3 of this machine has no GPU, for there are 2"):
+        own_gpu(2, 2)

@@ -14,6 +14,7 @@ import torch
 from asr_lab.losses import transducer_chunks
 from asr_lab.losses.transducer import why_not_fused
 from asr_lab.losses.transducer_chunks import plan
+from asr_lab.losses.transducer_rows import Group, all_rows, group, keep
 from asr_lab.losses.transducer_settings import TransducerSettings
 
 LOSS, GRADIENT, HALF = 1e-6, 1e-6, 2e-3
@@ -24,6 +25,8 @@ CASES = (
     "tdt in whole tiles",
     "tdt with tokens in the tail",
     "tdt padded to a tile, no duration 0",
+    "rnnt, cells left out",
+    "tdt, cells left out",
     "fp16",
 )
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
@@ -55,6 +58,13 @@ def test_the_kernels_agree_with_double_precision(case: str, errors: dict[str, li
 @needs_triton
 def test_the_kernels_repeat_bit_by_bit(errors: dict[str, list[float]]) -> None:
     assert errors["again"] == [0] * 5
+
+
+@needs_triton
+def test_the_kernels_compute_fewer_rows_where_cells_are_left_out(
+    errors: dict[str, list[float]],
+) -> None:
+    assert all(0 < part < 0.9 for part in errors["kept"])
 
 
 def test_no_kernel_chooses_its_blocks_at_run_time() -> None:
@@ -111,3 +121,26 @@ def test_where_there_is_nothing_to_compute_the_plain_loss_serves_on_any_device(
     projected, predicted = torch.zeros(batch, steps, 3), torch.zeros(batch, 1, 3)
     why = why_not_fused(projected, predicted, TransducerSettings(blank_id=3), torch.float32)
     assert why == f"the kernels need cells; a batch of {batch} x {steps} x 1 has none"
+
+
+def test_kept_rows_of_neighbouring_chunks_are_computed_together() -> None:
+    assert group([3, 5, 5, 9], 6) == [Group(0, 5, range(3)), Group(5, 4, range(3, 4))]
+    assert group([3, 5, 5, 9], 100) == [Group(0, 9, range(4))]
+    assert group([0, 0, 7], 1) == [Group(0, 7, range(2, 3))]
+
+
+def test_rows_below_a_part_of_the_mean_are_left_out_and_others_keep_their_order() -> None:
+    chunks, _ = plan([3, 2], [2, 1], 4)
+    bounds = torch.tensor([1.0, 0.0, 0.01, 2.0, 0.5, 0.02, 1.0, 0.0])
+    found = keep(bounds, tuple(chunks), 0.1, 100)  # of a mean of 0.57
+    assert found.numbers.tolist() == [0, 3, 4, 6]
+    assert found.place.tolist() == [0, -1, -1, 1, 2, -1, 3, -1]
+    assert [one.rows for one in found.groups] == [4]
+    everything = keep(bounds, tuple(chunks), 0.0, 1)
+    assert everything.groups == all_rows(tuple(chunks))
+
+
+def test_rows_that_are_no_numbers_are_kept() -> None:
+    chunks, _ = plan([2], [1], 4)
+    found = keep(torch.tensor([float("nan"), 0.0]), tuple(chunks), 0.5, 100)
+    assert found.numbers.tolist() == [0, 1]

@@ -26,6 +26,10 @@ CASES: dict[str, TransducerSettings] = {
         blank_id=130, durations=(2, 0, 1, 4), activation="tanh", fast_emit=0.2
     ),
     "tdt padded to a tile, no duration 0": TransducerSettings(blank_id=40, durations=(1, 2)),
+    "rnnt, cells left out": TransducerSettings(blank_id=130, fast_emit=0.3, gradient_bound=0.5),
+    "tdt, cells left out": TransducerSettings(
+        blank_id=127, durations=(0, 1, 2), sigma=0.05, fast_emit=0.2, gradient_bound=0.5
+    ),
 }
 
 
@@ -75,6 +79,15 @@ def errors(settings: TransducerSettings, dtype: torch.dtype) -> list[float]:
     return relative
 
 
+def kept(settings: TransducerSettings) -> float:
+    """Return the part of the rows that the backward pass computes."""
+    inputs, said = operands(settings.scores, torch.float32), texts(settings.blank_id)
+    total = total_of(inputs, said, settings, torch.float32)
+    work: fused.Pass = total.grad_fn.work  # type: ignore[union-attr]
+    assert work.kept is not None
+    return len(work.kept.numbers) / len(work.kept.place)
+
+
 def changes(settings: TransducerSettings) -> list[float]:
     """Return the largest change of loss and gradients in a repetition."""
     inputs, said = operands(settings.scores, torch.float32), texts(settings.blank_id)
@@ -89,4 +102,5 @@ if __name__ == "__main__":
     half = {"fp16": errors(CASES["tdt in whole tiles"], torch.float16)}
     single = {name: errors(settings, torch.float32) for name, settings in CASES.items()}
     again = {"again": changes(CASES["tdt padded to a tile, no duration 0"])}
-    print(json.dumps(half | single | again))
+    fewer = {"kept": [kept(s) for name, s in CASES.items() if "left out" in name]}
+    print(json.dumps(half | single | again | fewer))

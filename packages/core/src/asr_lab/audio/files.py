@@ -63,11 +63,10 @@ def read_audio(source: AudioLocation, sample_rate: int) -> Int16[np.ndarray, " s
     not finite, or shorter than the part that is asked for.
     """
     with opened(source.path, source.offset, source.size) as file:
-        start, frames = _part(file, source)
+        start, frames = part(file, source)
         if is_exact(file, sample_rate):
-            return _decoded(file, start, frames, "int16")[:, 0]
-        decoded = _decoded(file, start, frames, "float32")
-        samples = mono(file, decoded)
+            return decoded(file, start, frames, "int16")[:, 0]
+        samples = mono(file, decoded(file, start, frames, "float32"))
         return to_int16(_resampled(samples, file.samplerate, sample_rate))
 
 
@@ -142,7 +141,7 @@ def header_frames(file: soundfile.SoundFile) -> int:
     return frames
 
 
-def _part(file: soundfile.SoundFile, source: AudioLocation) -> tuple[int, int]:
+def part(file: soundfile.SoundFile, source: AudioLocation) -> tuple[int, int]:
     """Return the first frame that is wanted and how many."""
     rate, total = file.samplerate, header_frames(file)
     start = round(source.start * rate)
@@ -156,16 +155,16 @@ def _part(file: soundfile.SoundFile, source: AudioLocation) -> tuple[int, int]:
     return start, end - start
 
 
-def _decoded(file: soundfile.SoundFile, start: int, frames: int, dtype: str) -> np.ndarray:
+def decoded(file: soundfile.SoundFile, start: int, frames: int, dtype: str) -> np.ndarray:
     """Return `frames` frames from `start` as `[frames, channels]`; refuse fewer."""
     # After a seek Opus and MP3 decode differently or not at all until their state has built up.
     skipped = start if file.subtype == "OPUS" or file.format == "MP3" else 0
     file.seek(start - skipped)
-    decoded: np.ndarray = file.read(skipped + frames, dtype=dtype, always_2d=True)
-    if len(decoded) <= skipped:
-        raise _cut_off(len(decoded), skipped + frames)
-    refuse_cut(file, len(decoded), skipped + frames)
-    return decoded[skipped:]
+    found: np.ndarray = file.read(skipped + frames, dtype=dtype, always_2d=True)
+    if len(found) <= skipped:
+        raise _cut_off(len(found), skipped + frames)
+    refuse_cut(file, len(found), skipped + frames)
+    return found[skipped:]
 
 
 def refuse_cut(file: soundfile.SoundFile, found: int, expected: int) -> None:

@@ -36,7 +36,7 @@ def read_blocks(path: str | Path, sample_rate: int) -> Iterator[Int16[np.ndarray
     """
     with opened(str(path), 0, 0) as file:
         exact = is_exact(file, sample_rate)
-        blocks = _decoded(file, "int16" if exact else "float32")
+        blocks = decoded_blocks(file, "int16" if exact else "float32")
         if exact:
             yield from (block[:, 0] for block in blocks)
         else:
@@ -67,7 +67,7 @@ def read_windows(
         pass
 
 
-def _decoded(file: soundfile.SoundFile, dtype: str) -> Iterator[np.ndarray]:
+def decoded_blocks(file: soundfile.SoundFile, dtype: str) -> Iterator[np.ndarray]:
     """Yield all frames by the header as `[frames, channels]`; refuse fewer."""
     total, found = header_frames(file), 0
     most = BLOCK_SECONDS * file.samplerate

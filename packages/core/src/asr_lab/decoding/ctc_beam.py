@@ -67,13 +67,15 @@ def ctc_beam_search(
     ended = prefixes.total + prefixes.extra + fusion.ends(prefixes.key, prefixes.total)
     best, place = ended.max(1)
     found = trail.back([len(trail)] * batch, place.tolist())
+    likelihoods = prefixes.total.gather(1, place[:, None])[:, 0].tolist()
     return [
         Hypothesis(
             tokens=tuple(token for token, _, _ in said),
             score=score,
             times=tuple(float(start) for _, start, _ in said),
+            likelihood=likelihood,
         )
-        for said, score in zip(found, best.tolist(), strict=True)
+        for said, score, likelihood in zip(found, best.tolist(), likelihoods, strict=True)
     ]
 
 

@@ -1,5 +1,6 @@
 """Recognise a data set and score it."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -7,8 +8,10 @@ from itertools import chain
 
 import torch
 
+from asr_lab.audio.levels import levels_of
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.decoding.timestamps import seconds_per_step, word_times
+from asr_lab.evaluation.failures.calibration import confidence
 from asr_lab.evaluation.normalizers import BASIC, Normalizer
 from asr_lab.evaluation.recogniser import Recogniser
 from asr_lab.evaluation.results import EvaluationResult, ScoredUtterance, summarise
@@ -172,19 +175,26 @@ class Evaluator(Recogniser):
             if not valid[index] or isinstance(found, str):
                 continue
             reference = batch.texts[index]
+            levels = levels_of(
+                batch.samples[index, : lengths[index]].numpy(), self.recipe.sample_rate
+            )
             ours, theirs = self.normalizer.apply(reference), self.normalizer.apply(found.text)
+            errors = word_errors(ours, theirs, self.rule)
             yield ScoredUtterance(
                 id=batch.utterance_ids[index],
                 reference=reference,
                 hypothesis=found.text,
                 reference_normalised=ours,
                 hypothesis_normalised=theirs,
-                word_errors=word_errors(ours, theirs, self.rule),
+                word_errors=errors,
                 character_errors=character_errors(ours, theirs, self.rule),
                 duration=lengths[index] / self.recipe.sample_rate,
                 score=found.hypothesis.score,
                 speaker=speakers.get(batch.utterance_ids[index], ""),
                 times=self._times(found) if self.timed else (),
+                confidence=confidence_of(found.hypothesis, errors.hypothesis_length),
+                loudest=round(levels.loudest, 1),
+                contrast=round(levels.contrast, 1),
             )
 
     def _times(self, found: Text) -> tuple[tuple[float, float], ...]:
@@ -224,3 +234,9 @@ def part(batch: AudioBatch, start: int, end: int | None) -> AudioBatch:
     }
     longest = int(chosen["lengths"].max())
     return AudioBatch(**{**chosen, "samples": chosen["samples"][:, :longest]})
+
+
+def confidence_of(hypothesis: Hypothesis, words: int) -> float:
+    """Return the confidence of a hypothesis of `words` words, by the likelihood if it has one."""
+    known = not math.isnan(hypothesis.likelihood)
+    return confidence(hypothesis.likelihood if known else hypothesis.score, words)

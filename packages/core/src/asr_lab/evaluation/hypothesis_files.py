@@ -33,6 +33,12 @@ class SavedHypothesis:
     score: float = math.nan
     """Log probability that the search gave the hypothesis; not a number if unknown."""
     speaker: str = ""
+    confidence: float = math.nan
+    """Mean probability of a word; not a number if unknown."""
+    loudest: float = math.nan
+    """Level of the loudest 20 ms of the audio, in dBFS; not a number if unknown."""
+    contrast: float = math.nan
+    """Loud parts over quiet ones, in dB; not a number if unknown."""
 
 
 def read_hypotheses(path: Path, references: str = "") -> list[SavedHypothesis]:
@@ -88,6 +94,9 @@ def _saved(line: str, path: Path, number: int) -> SavedHypothesis:
         duration=_number(plain.get("duration"), 0.0),
         score=_number(plain.get("score"), math.nan),
         speaker=str(plain.get("speaker") or ""),
+        confidence=_number(plain.get("confidence"), math.nan),
+        loudest=_number(plain.get("loudest"), math.nan),
+        contrast=_number(plain.get("contrast"), math.nan),
     )
 
 

@@ -53,10 +53,23 @@ def segments(
             "every reference needs a hypothesis of each system; got"
             f" {len(references)}, {len(first)} and {len(second)}"
         )
+    one, two = aligned(references, first), aligned(references, second)
+    return segments_between(references, one, two)
+
+
+def aligned(references: Sequence[str], hypotheses: Sequence[str]) -> Marks:
+    """Align one system with the references, once for all pairs that it is part of."""
     words = [text.split() for text in references]
-    one, two = (_slots(marks(words, [text.split() for text in texts])) for texts in (first, second))
+    return _slots(marks(words, [text.split() for text in hypotheses]))
+
+
+def segments_between(
+    references: Sequence[str], one: Marks, two: Marks
+) -> Int[np.ndarray, "segments 2"]:
+    """Return the errors of both aligned systems in each segment that has any."""
+    lengths = [len(text.split()) + 1 for text in references]
     last = np.zeros(len(one.correct), bool)
-    last[np.cumsum([len(text) + 1 for text in words], dtype=np.int64) - 1] = True
+    last[np.cumsum(lengths, dtype=np.int64) - 1] = True
     good = one.correct & two.correct
     clean = (one.inserted == 0) & (two.inserted == 0)
     # A segment ends behind the second of two good words with nothing between, or with its text.

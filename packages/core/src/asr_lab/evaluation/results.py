@@ -4,9 +4,11 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from asr_lab.evaluation.execution import Execution
+from asr_lab.evaluation.failures import Findings, find_failures
 from asr_lab.evaluation.normalization.scripts import mismatch
 from asr_lab.evaluation.normalizers import Normalizer
 from asr_lab.evaluation.significance import tells_apart
@@ -19,8 +21,6 @@ from asr_lab.utils.metrics import ErrorCounts, Rule, total
 WORST = 10
 """Number of utterances that a result lists as its worst."""
 COUNTS = ("word_errors", "character_errors")
-OF_A_NORMALIZER = ("normalizer", "normalizer_digest", "words", "characters", "warnings")
-"""Keys of a result that another normaliser changes."""
 NAMED = 20
 """Number of utterances that could not be used and that a result names."""
 
@@ -45,12 +45,20 @@ class ScoredUtterance:
     times: tuple[tuple[float, float], ...] = ()
     """Start and end of each word of the hypothesis, in seconds; empty if they were not asked for
     or the decoder does not know them."""
+    confidence: float = math.nan
+    """Mean probability of a word, by the likelihood or the score; not a number if unknown."""
+    loudest: float = math.nan
+    """Level of the loudest 20 ms of the audio, in dBFS; not a number if unknown."""
+    contrast: float = math.nan
+    """Loud parts over quiet ones, in dB: a rough signal-to-noise ratio; not a number if unknown."""
 
     def to_dict(self) -> dict[str, object]:
         """Return everything as plain values; numbers that JSON lacks become None."""
         # `asdict` copies what is within, which takes ten times as long.
         counts = {name: dict(vars(getattr(self, name))) for name in COUNTS}
-        plain = {**vars(self), **counts, "score": _finite(self.score)}
+        plain = {**vars(self), **counts}
+        for name in ("score", "confidence", "loudest", "contrast"):
+            plain[name] = _finite(getattr(self, name))
         if not self.times:
             del plain["times"]
         return plain
@@ -111,6 +119,11 @@ class EvaluationResult:
         """Difference of word error rates that this set can show; see `significance.tells_apart`."""
         return tells_apart([one.word_errors for one in self.utterances])
 
+    @cached_property
+    def findings(self) -> Findings:
+        """What went wrong besides single words, and which references are probably wrong."""
+        return find_failures(self.utterances)
+
     def to_dict(self) -> dict[str, object]:
         """Return everything but the single utterances as plain values, ready for JSON."""
         return {
@@ -132,13 +145,19 @@ class EvaluationResult:
             "execution": asdict(self.execution) if self.execution else None,
             "bad_utterances": dict(list(self.problems.items())[:NAMED]),
             "warnings": list(self.warnings),
+            "findings": self.findings.to_dict(),
             "worst": [one.to_dict() for one in self.worst],
         }
 
     def rates_to_dict(self) -> dict[str, object]:
         """Return the normaliser and what depends on it, of a result that stands beside another."""
-        whole = self.to_dict()
-        return {key: whole[key] for key in OF_A_NORMALIZER}
+        return {
+            "normalizer": self.normalizer,
+            "normalizer_digest": self.normalizer_digest,
+            "words": _rate_to_dict(self.word_errors, self.word_interval),
+            "characters": _rate_to_dict(self.character_errors, self.character_interval),
+            "warnings": list(self.warnings),
+        }
 
     def summary(self) -> str:
         """Return the line that people read."""

@@ -167,6 +167,7 @@ def summary(
         f"{result.summary()} ({result.rtfx_with_loading:,.1f}x with reading files)",
         result.doubt(),
         *(one.rates() for one in also),
+        *result.findings.lines(),
     ]
     if result.execution:
         lines.append(f"speed  on {result.execution.sentence()}")

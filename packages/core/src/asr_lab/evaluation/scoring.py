@@ -50,13 +50,15 @@ def score(options: ScoreOptions) -> int:
     extra = sctk_files(result.utterances, [options.write]) if options.write else {}
     for name, content in extra.items():
         write_atomically(folder / name, content.encode("utf-8", "backslashreplace"))
-    write_atomically(folder / RESULT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    content = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / RESULT, content.encode("utf-8", "backslashreplace"))
     for warning in result.warnings:
         tell(warning)
     if options.json:
         print(json.dumps(report))
         return 0
-    print("\n".join([result.rates(), result.doubt(), *(one.rates() for one in also)]))
+    rates = [result.rates(), result.doubt(), *(one.rates() for one in also)]
+    print("\n".join([*rates, *result.findings.lines()]))
     if changed := other_normalizer(path, report):
         print(f"before    {changed}")
     print(f"files     {', '.join([str(folder / RESULT), HYPOTHESES, *extra])}")
@@ -89,6 +91,9 @@ def rescore(
             duration=one.duration,
             score=one.score,
             speaker=one.speaker,
+            confidence=one.confidence,
+            loudest=one.loudest,
+            contrast=one.contrast,
         )
         for index, one in enumerate(saved)
     ]

@@ -90,6 +90,7 @@ class HeadModel(ASRModel[C]):
                 durations=self.transducer.durations,
                 sigma=heads.sigma if self.transducer.durations else 0.0,
                 fast_emit=heads.fast_emit,
+                gradient_bound=heads.gradient_bound,
                 part_weight=1.0 if self.head is None else 1 - heads.ctc_weight,
             )
         if self.head is not None:

@@ -28,6 +28,7 @@ def transducer_loss(
     durations: tuple[int, ...] = (),
     sigma: float = 0.0,
     fast_emit: float = 0.0,
+    gradient_bound: float = 0.0,
     part_weight: float = 1.0,
 ) -> LossPart:
     """Return the negative log likelihood of the tokens, in nats, and the number of utterances.
@@ -41,6 +42,11 @@ def transducer_loss(
     `fast_emit` (Yu et al. 2021, arXiv 2010.11148) multiplies the gradient through tokens by
     1 + `fast_emit`; the loss stays as it is.
 
+    `gradient_bound` lets the gradient leave out cells of the lattice that together hold less than
+    that part of what bounds it (`transducer_sparse`), which the kernels then do not compute again.
+    It is off, 0, unless asked for; then the kernels wait for the device once, and the order of sums
+    depends on the values as well.
+
     Operands and activations have the precision of `projected` and `predicted`, or that of autocast;
     everything else is FP32 or better. An utterance that is not `valid`, has no steps or a text that
     cannot be emitted adds 0. Memory grows with batch * steps * positions, never times scores. The
@@ -52,6 +58,7 @@ def transducer_loss(
         durations=durations,
         sigma=sigma,
         fast_emit=fast_emit,
+        gradient_bound=gradient_bound,
     )
     inputs = Operands(projected, predicted, weight, bias)
     texts = Texts(torch.where(valid, lengths, 0), tokens, torch.where(valid, token_lengths, 0))

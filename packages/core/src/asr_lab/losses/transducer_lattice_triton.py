@@ -220,6 +220,52 @@ def walk(
 
 @triton.jit
 @no_type_check
+def doubt(log_probs, mask):
+    """Return the probability that it is something else."""
+    return 1.0 - tl.exp(tl.load(log_probs, mask=mask, other=0.0))
+
+
+@triton.jit
+@no_type_check
+def shares(
+    blank,
+    token,
+    durations,
+    beta,
+    before,
+    possible,
+    left,
+    place,
+    last,
+    where,
+    positions,
+    plane_size,
+    sigma,
+    INDEX: tl.constexpr,
+    LASTING: tl.constexpr,
+    CHOICE: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    """Return how probable a blank and the token of LASTING steps are in a path."""
+    of_blank = tl.zeros([ROWS], tl.float32)
+    of_token = tl.zeros([ROWS], tl.float32)
+    if LASTING > 0:
+        way = through_blank(
+            blank, durations, beta, possible, left, place, last, where,
+            positions, plane_size, sigma, INDEX, LASTING, CHOICE,
+        )  # fmt: skip
+        of_blank = tl.where(possible, tl.exp((before + way).to(tl.float32)), 0.0)
+    if CHOICE or LASTING == 0:
+        way = through_token(
+            token, durations, beta, possible, left, place, last, where,
+            positions, plane_size, sigma, INDEX, LASTING, CHOICE,
+        )  # fmt: skip
+        of_token = tl.where(possible, tl.exp((before + way).to(tl.float32)), 0.0)
+    return of_blank, of_token
+
+
+@triton.jit
+@no_type_check
 def occupy(
     blank,
     token,
@@ -233,6 +279,7 @@ def occupy(
     blanks,
     tokens,
     lasting_sums,
+    bounds,
     count,
     steps,
     positions,
@@ -241,9 +288,10 @@ def occupy(
     hasten,
     DURATIONS: tl.constexpr,
     CHOICE: tl.constexpr,
+    BOUND: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Write, per cell, how probable a blank, the token and each duration are; tokens hastened."""
+    """Write how probable a cell's emissions are, tokens hastened; with BOUND, its gradient's."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inside = rows < count
     cell = tl.load(cells + rows, mask=inside, other=0)
@@ -257,25 +305,22 @@ def occupy(
     before = tl.load(alpha + where, mask=possible, other=-1e30) - whole
     of_blank = tl.zeros([ROWS], tl.float32)
     of_token = tl.zeros([ROWS], tl.float32)
+    of_choice = tl.zeros([ROWS], tl.float32)
     for index in tl.static_range(len(DURATIONS)):
-        of_lasting = tl.zeros([ROWS], tl.float32)
-        if DURATIONS[index] > 0:
-            way = through_blank(
-                blank, durations, beta, possible, left, place, last, where,
-                positions, plane_size, sigma, index, DURATIONS[index], CHOICE,
-            )  # fmt: skip
-            taken = tl.where(possible, tl.exp((before + way).to(tl.float32)), 0.0)
-            of_blank += taken
-            of_lasting += taken
-        if CHOICE or DURATIONS[index] == 0:
-            way = through_token(
-                token, durations, beta, possible, left, place, last, where,
-                positions, plane_size, sigma, index, DURATIONS[index], CHOICE,
-            )  # fmt: skip
-            taken = tl.where(possible, tl.exp((before + way).to(tl.float32)), 0.0) * hasten
-            of_token += taken
-            of_lasting += taken
+        one, other = shares(
+            blank, token, durations, beta, before, possible, left, place, last, where,
+            positions, plane_size, sigma, index, DURATIONS[index], CHOICE, ROWS,
+        )  # fmt: skip
+        other *= hasten
+        of_blank += one
+        of_token += other
         if CHOICE:
-            tl.store(lasting_sums + rows * len(DURATIONS) + index, of_lasting, mask=inside)
+            tl.store(lasting_sums + rows * len(DURATIONS) + index, one + other, mask=inside)
+            if BOUND:
+                of_choice += (one + other) * doubt(durations + index * plane_size + where, possible)
     tl.store(blanks + rows, of_blank, mask=inside)
     tl.store(tokens + rows, of_token, mask=inside)
+    if BOUND:
+        known = of_blank * doubt(blank + where, possible) + of_choice
+        known += of_token * doubt(token + where, possible & (place < last))
+        tl.store(bounds + rows, 2.0 * known, mask=inside)

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from asr_lab.losses.transducer_lattice import edge_scores, log_likelihood, posteriors
 from asr_lab.losses.transducer_settings import TransducerSettings
+from asr_lab.losses.transducer_sparse import cell_bounds, kept_cells
 
 CELLS = 4096
 """Cells of the lattice whose logits are held at a time: 16 MiB in FP32 at 1024 scores."""
@@ -166,6 +167,9 @@ class PlainTransducer(torch.autograd.Function):
             edges = edge_scores(*planes, texts.lengths, texts.token_lengths, settings)
             if any(ctx.needs_input_grad[:4]):
                 total, taken = posteriors(edges, texts.lengths, texts.token_lengths, settings)
+                if settings.gradient_bound:
+                    bounds = cell_bounds(*planes, taken, settings)
+                    taken *= kept_cells(bounds, texts.lengths, texts.token_lengths, settings)
                 ctx.save_for_backward(*inputs, *texts, taken)
                 ctx.settings, ctx.rounding = settings, rounding
             else:

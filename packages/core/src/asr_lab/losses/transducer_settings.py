@@ -29,6 +29,8 @@ class TransducerSettings:
     """What is taken off the log probability of every emission, blanks too, in nats."""
     fast_emit: float = 0.0
     """How much larger the gradient through tokens is than that through blanks."""
+    gradient_bound: float = 0.0
+    """Part of the gradient that may be left out (`transducer_sparse`); 0 for none."""
 
     def __post_init__(self) -> None:
         """Refuse durations of which no lattice can be made."""
@@ -36,6 +38,9 @@ class TransducerSettings:
         if durations and (min(durations) < 0 or max(durations) < 1):
             message = f"durations must be 0 or more and one above 0; found {durations}"
             raise ValueError(message)
+        if not 0 <= self.gradient_bound < 1:
+            found = self.gradient_bound
+            raise ValueError(f"gradient_bound must be from 0 to below 1; found {found}")
         if len(set(durations)) < len(durations):
             raise ValueError(f"durations must differ; found {durations}")
 

@@ -20,6 +20,22 @@ def slope_of(value, TANH: tl.constexpr):
     return found
 
 
+@triton.jit
+@no_type_check
+def gradient_at(
+    of_active, kept, rows, first, inside, mask, columns, PITCH: tl.constexpr, SPARSE: tl.constexpr
+):
+    """Return the gradient in the activations of some rows, in FP32.
+
+    If SPARSE, `kept` says where each row is among those that are computed, -1 for nowhere.
+    """
+    if SPARSE:
+        rows = tl.load(kept + rows, mask=inside, other=-1) - first
+        mask = mask & (rows >= 0)[:, None]
+    values = of_active + rows[:, None] * PITCH + columns[None, :]
+    return tl.load(values, mask=mask, other=0.0).to(tl.float32)
+
+
 @triton.jit(do_not_specialize=["first_start", "first_row", "first_step", "span", "first", "groups"])
 @no_type_check
 def sum_gradients(
@@ -35,6 +51,7 @@ def sum_gradients(
     lengths,
     widths,
     scale,
+    kept,
     of_projected,
     of_predicted,
     batch,
@@ -44,6 +61,7 @@ def sum_gradients(
     groups,
     PITCH: tl.constexpr,
     TANH: tl.constexpr,
+    SPARSE: tl.constexpr,
     PLACES: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -60,7 +78,7 @@ def sum_gradients(
     end = tl.minimum(tl.minimum(tl.load(lengths + row) - first_step, span), offset + share)
     if offset < end:
         width = tl.load(widths + row)
-        start = tl.load(starts + first_start + row) - first
+        start = tl.load(starts + first_start + row) - (0 if SPARSE else first)
         places = tl.arange(0, PLACES)
         columns = tl.program_id(0) % blocks * COLUMNS + tl.arange(0, COLUMNS)
         known = columns < hidden
@@ -72,10 +90,8 @@ def sum_gradients(
         while offset < end:
             target = (row.to(tl.int64) * steps + first_step + offset) * hidden + columns
             one = tl.load(projected + target, mask=known, other=0.0).to(tl.float32)
-            values = (
-                of_active + (start + offset * width + places)[:, None] * PITCH + columns[None, :]
-            )
-            value = tl.load(values, mask=mask, other=0.0).to(tl.float32)
+            rows, inside = start + offset * width + places, places < width
+            value = gradient_at(of_active, kept, rows, first, inside, mask, columns, PITCH, SPARSE)
             value *= slope_of(one[None, :] + other, TANH)
             total += value
             result = (tl.sum(value, 0) * tl.load(scale)).to(of_projected.dtype.element_ty)

@@ -7,7 +7,7 @@ more, their gradients written in the operands' type for the chunk, and multiplie
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +22,7 @@ from asr_lab.losses import transducer_sums_triton as sums
 from asr_lab.losses.transducer_chunks import ROWS, SCORED_ROWS, Sizes
 from asr_lab.losses.transducer_layout_triton import Layout, layout
 from asr_lab.losses.transducer_plain import Operands, Texts
+from asr_lab.losses.transducer_rows import Kept, all_rows, keep
 from asr_lab.losses.transducer_settings import TransducerSettings
 from asr_lab.losses.transducer_weight import TAIL, Joint, prepare
 from asr_lab.losses.triton_launch import Repeated
@@ -49,6 +50,8 @@ class Occupancy(NamedTuple):
     blank: Float[Tensor, " rows"]
     token: Float[Tensor, " rows"]
     duration: Float[Tensor, "rows durations"]
+    bounds: Float[Tensor, " rows"]
+    """What the gradient in a row's logits cannot exceed; empty where nobody asks."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Pass:
     joint: Joint
     places: Layout
     settings: TransducerSettings
+    kept: Kept | None = None
+    """The rows that are computed backward; None for all."""
 
     @property
     def steps(self) -> int:
@@ -157,20 +162,39 @@ def walk(work: Pass, found: Lattice, *, backward: bool) -> tuple[Tensor, Occupan
     )  # fmt: skip
     if not backward:
         return likelihood, None
-    rows = len(places.cells)
-    taken = Occupancy(work.new(rows), work.new(rows), work.new(rows, len(settings.durations)))
+    rows, bound = len(places.cells), bool(settings.gradient_bound)
+    taken = Occupancy(
+        work.new(rows), work.new(rows), work.new(rows, len(settings.durations)),
+        work.new(rows if bound else 0),
+    )  # fmt: skip
     lattice.occupy[(triton.cdiv(rows, 256),)](
         found.blank, found.token, found.duration, alpha, beta, likelihood, places.lengths,
         places.widths, places.cells, *taken, rows, work.steps, work.positions, plane,
-        settings.sigma, 1.0 + settings.fast_emit, DURATIONS=durations, CHOICE=choice, ROWS=256,
+        settings.sigma, 1.0 + settings.fast_emit, DURATIONS=durations, CHOICE=choice,
+        BOUND=bound, ROWS=256,
     )  # fmt: skip
     return likelihood, taken
+
+
+def thinned(
+    work: Pass, normaliser: Tensor, taken: Occupancy, most: int
+) -> tuple[Pass, Tensor, Occupancy]:
+    """Leave the rows out that the settings let; groups have up to `most` rows."""
+    places, part = work.places, work.settings.gradient_bound
+    if not part:
+        return work, normaliser, taken
+    kept = keep(taken.bounds, places.chunks, part, most)
+    rows = kept.numbers
+    fewer = places._replace(cells=places.cells[rows], labels=places.labels[rows])
+    of_rows = Occupancy(*(one[rows] for one in taken))
+    return replace(work, places=fewer, kept=kept), normaliser[rows], of_rows
 
 
 def gradients(work: Pass, normaliser: Tensor, taken: Occupancy, scale: Tensor) -> Operands:
     """Return the gradients in the operands, times `scale`; FP32 but for that in `projected`."""
     one, places = work.joint, work.places
-    capacity = whole(max(chunk.rows for chunk in places.chunks))
+    groups_of_rows = work.kept.groups if work.kept else all_rows(places.chunks)
+    capacity = whole(max(group.rows for group in groups_of_rows))
     active, tail_logits = work.buffers(capacity)
     gradient = work.new(capacity, one.main + one.tail, dtype=active.dtype)
     groups = max(min(SUMMED // (len(work.predicted) * work.positions), 8), 1)
@@ -184,20 +208,20 @@ def gradients(work: Pass, normaliser: Tensor, taken: Occupancy, scale: Tensor) -
     )
     add_sums, blocks = summation(work, active, (of_projected, of_predicted), scale)
     with exact_products(active.dtype):
-        for number, chunk in enumerate(places.chunks):
-            rows = chunk.first, chunk.rows
-            activate(*rows)
+        for first, count, numbers in groups_of_rows:
+            activate(first, count)
             for kernel, tiles in differentiate:
-                kernel(triton.cdiv(chunk.rows, one.tiles.rows) * tiles, *rows)
-            known, used = gradient[: chunk.rows], active[: chunk.rows]
+                kernel(triton.cdiv(count, one.tiles.rows) * tiles, first, count)
+            known, used = gradient[:count], active[:count]
             of_weight = add_product(of_weight, known.T, used)
             # The gradient in the activations takes their place: they are no longer needed.
             torch.mm(known, one.weight, out=used)
-            utterances, first_start = chunk.utterances, number * len(work.projected)
-            add_sums(
-                len(utterances) * groups * blocks, first_start,
-                utterances.start, chunk.first_step, chunk.span, chunk.first,
-            )  # fmt: skip
+            for number in numbers:
+                chunk = places.chunks[number]
+                add_sums(
+                    len(chunk.utterances) * groups * blocks, number * len(work.projected),
+                    chunk.utterances.start, chunk.first_step, chunk.span, first,
+                )  # fmt: skip
     return Operands(
         of_projected,
         of_predicted.sum(0).mul_(scale) if groups > 1 else of_predicted[0].mul_(scale),
@@ -223,7 +247,7 @@ def differentiation(
     )  # fmt: skip
     in_tail = Repeated(
         joint.differentiate_tail, tail_logits, one.bias[one.main :], places.labels, normaliser,
-        *taken, *found, pitch, one.main, settings.blank_id, TAIL=one.tail,
+        *taken[:3], *found, pitch, one.main, settings.blank_id, TAIL=one.tail,
         DURATIONS=len(settings.durations), ROWS=one.tiles.rows,
     )  # fmt: skip
     return [(in_tiles, tiles), (in_tail, 1)] if one.tail else [(in_tiles, tiles)]
@@ -241,9 +265,11 @@ def summation(
     warps = min(max(positions * columns // 1024, 1), 16)
     kernel = Repeated(
         sums.sum_gradients, of_active, work.projected, work.predicted, work.places.starts,
-        work.places.lengths, work.places.widths, scale, of_projected, of_predicted, batch,
+        work.places.lengths, work.places.widths, scale,
+        work.kept.place if work.kept else work.places.cells, of_projected, of_predicted, batch,
         work.steps, work.positions, work.hidden, groups, PITCH=of_active.shape[1],
-        TANH=work.joint.tanh, PLACES=positions, COLUMNS=columns, num_warps=warps,
+        TANH=work.joint.tanh, SPARSE=work.kept is not None, PLACES=positions,
+        COLUMNS=columns, num_warps=warps,
     )  # fmt: skip
     return kernel, triton.cdiv(work.hidden, columns)
 
@@ -304,9 +330,11 @@ class FusedTransducer(torch.autograd.Function):
         with torch.cuda.device_of(projected):
             found = score(work)
             likelihood, taken = walk(work, found, backward=any(ctx.needs_input_grad[:4]))
-        if taken is not None:
-            ctx.save_for_backward(projected, predicted, weight, bias, found.normaliser, *taken)
-            ctx.work = work
+            if taken is not None:
+                work, normaliser, taken = thinned(work, found.normaliser, taken, most)
+                inputs = (projected, predicted, weight, bias)
+                ctx.save_for_backward(*inputs, normaliser, *taken[:3])
+                ctx.work = work
         losses = torch.where(likelihood < -1e29, 0, -likelihood)
         return losses.sum().float()
 
@@ -317,7 +345,9 @@ class FusedTransducer(torch.autograd.Function):
             return (*(torch.zeros_like(one) for one in ctx.empty), *NOTHING)
         *inputs, normaliser, blank, token, duration = ctx.saved_tensors
         with torch.autocast(of_sum.device.type, enabled=False):
-            found = gradients(ctx.work, normaliser, Occupancy(blank, token, duration), of_sum)
+            found = gradients(
+                ctx.work, normaliser, Occupancy(blank, token, duration, duration), of_sum
+            )
         return (
             *(one.to(to.dtype) for one, to in zip(found, inputs, strict=True)),
             *NOTHING,

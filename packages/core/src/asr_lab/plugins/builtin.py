@@ -131,6 +131,14 @@ COMMANDS = (
         run="asr_lab.cli.score:run",
     ),
     CommandSpec(
+        name="compare",
+        summary="put results side by side and test which differ",
+        run="asr_lab.cli.compare:run",
+    ),
+    CommandSpec(
+        name="data", summary="tell what is wrong with a data set", run="asr_lab.cli.data:run"
+    ),
+    CommandSpec(
         name="verify",
         summary="check the files and the digests of a run, or compare two",
         run="asr_lab.cli.verify:run",

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor, nn
 
-from asr_lab.reproducibility.sums import Piece, Sums
+from asr_lab.reproducibility.sums import Sums
+from asr_lab.reproducibility.words import Piece
 
 
 def bytes_digest(data: bytes) -> str:
@@ -84,7 +85,10 @@ def tensor_digest(tensor: Shaped[Tensor, "..."], name: str = "") -> str:
 
 
 def tensor_digests(tensors: Mapping[str, Tensor | Piece]) -> dict[str, str]:
-    """Return the digest of every tensor, with its name; waits for each device once."""
+    """Return the digest of every tensor, with its name; waits for each device once.
+
+    That of a distributed tensor (FSDP's, say) is that of the whole; all processes must ask.
+    """
     sums = Sums()
     sums.add("", tensors)
     return sums.digests().get("", {})

@@ -56,13 +56,16 @@ class RunRecord:
         plain: dict[str, object] = json.loads(json.dumps({"schema": SCHEMA, **asdict(self)}))
         return plain
 
+    def text(self) -> str:
+        """Return what `run.json` holds, as JSON."""
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        # Names of files that are not UTF-8 hold halves of pairs, which only JSON's escapes can say.
+        return SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
+
     def write(self, folder: Path) -> Path:
         """Write `run.json` in place of the old one. Raises CannotWriteError."""
         path = folder / RECORD
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
-        # Names of files that are not UTF-8 hold halves of pairs, which only JSON's escapes can say.
-        escaped = SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-        write_atomically(path, escaped + "\n")
+        write_atomically(path, self.text())
         return path
 
     @classmethod

@@ -1,218 +1,176 @@
-"""The two 64-bit sums that the digest of a tensor is made of, on the device where the tensor is.
+"""Sums of many tensors at once, and what is remembered of them from one time to the next."""
 
-A tensor is a row of words: an element of up to 32 bits is one, a larger one several. A word, the
-place where it stands in the whole tensor, and a key made of name, type and shape are mixed into 64
-bits, in two ways, and added up modulo 2^64. Sums of integers do not depend on their order, so it
-does not matter how a tensor is stored, or which process holds which part of it.
-"""
-
-import hashlib
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from importlib.util import find_spec
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int64, Integer, Shaped
+from jaxtyping import Int64
 from torch import Tensor
 
-GAMMA = 0x9E3779B97F4A7C15 - 2**64
-MIXERS = (
-    ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64), (31, 1)),
-    ((33, 0xFF51AFD7ED558CCD - 2**64), (33, 0xC4CEB9FE1A85EC53 - 2**64), (33, 1)),
-)
-"""Shifts and factors of two bijections of 64 bits: Stafford's 13th variant, as in SplitMix64, and
-the end of MurmurHash3. Signed, because torch multiplies int64 with wrap-around on every device."""
-INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-MOST = {"cpu": 2**15}
-"""Words that are mixed at a time: what fits into a core's cache, elsewhere 2^20 (40 MB)."""
+from asr_lab.reproducibility.words import Label, Piece, as_piece, label, plain_sums, words
+
+Facts = tuple[list[object], list[object], list[object]]
+"""What decides how a tensor is summed up, but for where in memory it is and what it holds."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """A part of a tensor that lies on several devices, or in several files."""
+@runtime_checkable
+class Fused(Protocol):
+    """What sums up all tensors on a device at once."""
 
-    tensor: Shaped[Tensor, "..."]
-    shape: tuple[int, ...]
-    """Shape of the whole tensor."""
-    offsets: tuple[int, ...]
-    """Where the part begins in each axis."""
+    def sums(self, pieces: Sequence[Tensor | Piece]) -> Int64[Tensor, "pieces 2"]:
+        """Return the sums of tensors as they are now, in the layout that this was made for."""
+        ...
+
+
+class Layout:
+    """Some tensors but for their contents and addresses, and what follows from that."""
+
+    def __init__(self, facts: Facts, tensors: Mapping[str, Tensor | Piece]) -> None:
+        """Work it out. Raises TypeError for a tensor that has no digest."""
+        self.facts = facts
+        self.labels = [label(name, tensor) for name, tensor in tensors.items()]
+        self.places: dict[torch.device, list[int]] = {}
+        pieces = list(map(as_piece, tensors.values()))
+        for place, piece in enumerate(pieces):
+            words(piece)
+            self.places.setdefault(piece.tensor.device, []).append(place)
+        self._fused = {
+            device: _fused(device, [(pieces[at], self.labels[at].keys) for at in places])
+            for device, places in self.places.items()
+        }
+
+    def sums(
+        self, device: torch.device, tensors: Sequence[Tensor | Piece]
+    ) -> Int64[Tensor, "pieces 2"]:
+        """Return the sums of the tensors of this layout that are on a device."""
+        places = self.places[device]
+        here = [tensors[place] for place in places]
+        if (fused := self._fused[device]) is not None:
+            return fused.sums(here)
+        keys = [self.labels[place].keys for place in places]
+        pairs = zip(map(as_piece, here), keys, strict=True)
+        return torch.stack([plain_sums(piece, key) for piece, key in pairs])
+
+
+class Tables:
+    """The layouts of sets of tensors, by group, as they were when they were last summed up.
+
+    Names, keys and the kernel's tables take most of the time that the host needs, and the tensors
+    of a training run are the same ones every time.
+    """
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._known: dict[str, Layout] = {}
+
+    def layout(self, group: str, tensors: Mapping[str, Tensor | Piece]) -> Layout:
+        """Return the layout of some tensors: that of the last time, if nothing is different."""
+        facts = _facts(tensors)
+        known = self._known.get(group)
+        if known is None or known.facts != facts:
+            known = self._known[group] = Layout(facts, tensors)
+        return known
 
 
 @dataclass(frozen=True)
-class Label:
-    """What enters the digest of a tensor besides its words."""
+class _Found:
+    """Sums of tensors on one device, and where these stand among all."""
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @cached_property
-    def text(self) -> bytes:
-        """The label as one line of JSON."""
-        return json.dumps([self.name, self.dtype, list(self.shape)]).encode()
-
-    @cached_property
-    def keys(self) -> tuple[int, int]:
-        """Two signed 64-bit keys."""
-        found = hashlib.blake2b(self.text, digest_size=16).digest()
-        first, second = (found[at : at + 8] for at in (0, 8))
-        return (
-            int.from_bytes(first, "little", signed=True),
-            int.from_bytes(second, "little", signed=True),
-        )
-
-    def digest(self, sums: Sequence[int]) -> str:
-        """Return the 128-bit digest, in hexadecimal, of a tensor with these sums."""
-        content = b"".join((one % 2**64).to_bytes(8, "little") for one in sums)
-        return hashlib.blake2b(self.text + content, digest_size=16).hexdigest()
-
-
-def label(name: str, tensor: Tensor | Piece) -> Label:
-    """Return the label of a tensor, or of that which a piece belongs to."""
-    dtype = tensor.dtype if isinstance(tensor, Tensor) else tensor.tensor.dtype
-    return _label(name, dtype, tuple(tensor.shape))
-
-
-@lru_cache(2**16)
-def _label(name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Label:
-    """Return one object for equal labels: their keys take longer than the rest on the host."""
-    return Label(name, str(dtype), shape)
+    places: list[int]
+    sums: Int64[Tensor, "pieces 2"]
 
 
 class Sums:
     """Sums of many tensors, which stay on their devices until they are all asked for."""
 
-    def __init__(self) -> None:
-        """Start with none."""
-        self._labels: list[tuple[str, Label]] = []
-        self._found: dict[torch.device, list[tuple[list[int], Tensor]]] = {}
+    def __init__(self, tables: Tables | None = None) -> None:
+        """Start with none. `tables` that have seen the same tensors before save time."""
+        self._tables = Tables() if tables is None else tables
+        self._added: list[tuple[str, Layout]] = []
+        self._count = 0
+        self._found: dict[torch.device, list[_Found]] = {}
+        self._shared: torch.device | None = None
+        """Where sums are added up over processes; None if they need not be."""
 
     @torch.no_grad()
     def add(self, group: str, tensors: Mapping[str, Tensor | Piece]) -> None:
-        """Sum up named tensors as they are now, without waiting for their devices."""
-        by_device: dict[torch.device, list[tuple[int, Piece, tuple[int, int]]]] = {}
-        for name, tensor in tensors.items():
-            piece = tensor if isinstance(tensor, Piece) else _whole(tensor)
-            known = label(name, tensor)
-            entry = (len(self._labels), piece, known.keys)
-            by_device.setdefault(piece.tensor.device, []).append(entry)
-            self._labels.append((group, known))
-        for device, entries in by_device.items():
-            sums = _device_sums(device, [(piece, keys) for _, piece, keys in entries])
-            self._found.setdefault(device, []).append(([at for at, _, _ in entries], sums))
+        """Sum up named tensors as they are now, without waiting for their devices.
+
+        Of a tensor that is distributed over processes, all of them must add their part.
+        """
+        if "torch.distributed.tensor" in sys.modules:
+            from asr_lab.reproducibility.shards import own_parts
+
+            device, tensors = own_parts(tensors)
+            self._shared = self._shared or device
+        layout, first = self._tables.layout(group, tensors), self._count
+        self._added.append((group, layout))
+        self._count += len(tensors)
+        present = list(tensors.values())
+        for device, places in layout.places.items():
+            found = _Found([first + place for place in places], layout.sums(device, present))
+            self._found.setdefault(device, []).append(found)
 
     def sums(self) -> dict[str, dict[Label, tuple[int, int]]]:
         """Return the sums by group; waits for each device once."""
+        rows, at = self._total().tolist(), 0
         result: dict[str, dict[Label, tuple[int, int]]] = {}
-        for parts in self._found.values():
-            rows = torch.cat([sums for _, sums in parts]).tolist()
-            places = [at for positions, _ in parts for at in positions]
-            for at, (first, second) in zip(places, rows, strict=True):
-                group, known = self._labels[at]
-                result.setdefault(group, {})[known] = (first, second)
+        for group, layout in self._added:
+            here, at = rows[at : at + len(layout.labels)], at + len(layout.labels)
+            found = zip(layout.labels, here, strict=True)
+            result.setdefault(group, {}).update({known: (row[0], row[1]) for known, row in found})
         return result
 
     def digests(self) -> dict[str, dict[str, str]]:
         """Return the digests by group and name; waits for each device once."""
-        return {
-            group: {known.name: known.digest(pair) for known, pair in found.items()}
-            for group, found in self.sums().items()
-        }
+        content, at = self._total().numpy().astype("<i8").tobytes(), 0
+        result: dict[str, dict[str, str]] = {}
+        for group, layout in self._added:
+            found = result.setdefault(group, {})
+            for known in layout.labels:
+                found[known.name] = known.digest(content[at : at + 16])
+                at += 16
+        return result
+
+    def _total(self) -> Int64[Tensor, "tensors 2"]:
+        """Return the sums of all tensors, in order, on the CPU."""
+        total = torch.zeros(self._count, 2, dtype=torch.int64)
+        for parts in self._found.values():
+            places = [place for one in parts for place in one.places]
+            total[places] = torch.cat([one.sums for one in parts]).cpu()
+        if self._shared is not None:
+            from asr_lab.reproducibility.shards import summed_over_processes
+
+            total = summed_over_processes(total, self._shared)
+        return total
 
 
-def _whole(tensor: Tensor) -> Piece:
-    return Piece(tensor=tensor, shape=tuple(tensor.shape), offsets=(0,) * tensor.ndim)
+def _facts(tensors: Mapping[str, Tensor | Piece]) -> Facts:
+    """Return the facts. Raises TypeError for a tensor that has no digest."""
+    held: list[Tensor | Piece] = list(tensors.values())
+    parts: list[object] = []
+    if Piece in set(map(type, held)):
+        parts = [(one.shape, one.offsets) if isinstance(one, Piece) else None for one in held]
+        held = [one.tensor if isinstance(one, Piece) else one for one in held]
+    try:  # in one go, because there are thousands
+        kinds: list[object] = [
+            (t.dtype, t.shape, t.stride(), t.device, t.is_conj(), t.is_neg())  # type: ignore[union-attr]
+            for t in held
+        ]
+    except RuntimeError:  # a tensor without strides
+        for one in tensors.values():
+            words(as_piece(one))
+        raise
+    return list(tensors), kinds, parts
 
 
-def _device_sums(
-    device: torch.device, pieces: Sequence[tuple[Piece, tuple[int, int]]]
-) -> Int64[Tensor, "pieces 2"]:
-    """Return the sums of pieces that are all on `device`."""
-    fused = device.type == "cuda" and find_spec("triton") is not None
-    if not fused:
-        return torch.stack([plain_sums(piece, keys) for piece, keys in pieces])
-    from asr_lab.reproducibility.sums_triton import fused_sums
+def _fused(device: torch.device, pieces: Sequence[tuple[Piece, tuple[int, int]]]) -> Fused | None:
+    """Return what sums up pieces on a device at once, if there is such a thing."""
+    if device.type != "cuda" or find_spec("triton") is None:
+        return None
+    from asr_lab.reproducibility.sums_triton import Launches
 
-    return fused_sums(pieces)
-
-
-def words(piece: Piece) -> tuple[Integer[Tensor, "*axes"], tuple[int, ...], tuple[int, ...]]:
-    """Return a piece as integers of up to 32 bits, with the shape of the whole and the offsets.
-
-    Raises TypeError for a tensor whose elements are not laid out in memory.
-    """
-    tensor, shape, offsets = piece.tensor.detach(), piece.shape, piece.offsets
-    if tensor.layout != torch.strided or tensor.is_quantized:
-        raise TypeError(f"a {tensor.layout} tensor of {tensor.dtype} has no digest")
-    if tensor.is_neg():
-        tensor = tensor.resolve_neg()
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor.resolve_conj())
-        shape, offsets = (*shape, 2), (*offsets, 0)
-    tensor = tensor.view(INTEGERS[tensor.element_size()])
-    if tensor.element_size() == 8:
-        tensor = tensor.unsqueeze(-1).view(torch.int32)
-        shape, offsets = (*shape, 2), (*offsets, 0)
-    return tensor, shape, offsets
-
-
-def plain_sums(piece: Piece, keys: tuple[int, int]) -> Int64[Tensor, "2"]:
-    """Return the two sums of a piece by torch's own operations, a little at a time."""
-    content, shape, offsets = words(piece)
-    total = torch.zeros(2, dtype=torch.int64, device=content.device)
-    strides = [1] * len(shape)
-    for axis in range(len(shape) - 2, -1, -1):
-        strides[axis] = strides[axis + 1] * shape[axis + 1]
-    most = MOST.get(content.device.type, 2**20)
-    _add(total, content, list(offsets), strides, keys, most)
-    return total
-
-
-def _add(
-    total: Int64[Tensor, "2"],
-    content: Integer[Tensor, "*axes"],
-    offsets: list[int],
-    strides: list[int],
-    keys: tuple[int, int],
-    most: int,
-) -> None:
-    """Add the sums of some words to `total`, cut along the longest axis if they are many."""
-    if content.numel() <= most:
-        if content.numel():
-            total += _mixed_sums(content, _places(content, offsets, strides), keys)
-        return
-    axis = max(range(content.ndim), key=lambda at: content.shape[at])
-    size = max(1, content.shape[axis] * most // content.numel())
-    for start in range(0, content.shape[axis], size):
-        moved = [offset + start * (at == axis) for at, offset in enumerate(offsets)]
-        length = min(size, content.shape[axis] - start)
-        _add(total, content.narrow(axis, start, length), moved, strides, keys, most)
-
-
-def _places(
-    content: Integer[Tensor, "*axes"], offsets: Sequence[int], strides: Sequence[int]
-) -> Int64[Tensor, "*any"]:
-    """Return where each word stands in the whole tensor, in row-major order."""
-    found = torch.zeros((), dtype=torch.int64, device=content.device)
-    for size, offset, stride in zip(content.shape, offsets, strides, strict=True):
-        along = torch.arange(offset, offset + size, device=content.device) * stride
-        found = found[..., None] + along
-    return found
-
-
-def _mixed_sums(
-    content: Integer[Tensor, "*axes"], places: Int64[Tensor, "*axes"], keys: tuple[int, int]
-) -> Int64[Tensor, "2"]:
-    mask = 2 ** (8 * content.element_size()) - 1
-    word = (places << 32) | (content.to(torch.int64) & mask)
-    high = (places >> 32) * GAMMA
-    sums = []
-    for key, mixer in zip(keys, MIXERS, strict=True):
-        mixed = word ^ (high + key)
-        for shift, factor in mixer:
-            mixed ^= (mixed >> shift).bitwise_and_(2 ** (64 - shift) - 1)
-            mixed *= factor
-        sums.append(mixed.sum())
-    return torch.stack(sums)
+    return Launches(pieces)

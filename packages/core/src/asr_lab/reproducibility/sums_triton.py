@@ -1,15 +1,16 @@
 """One kernel that sums up all tensors on a GPU; the bits are those of the plain version."""
 
 from collections.abc import Sequence
-from typing import no_type_check
+from itertools import accumulate
+from typing import NamedTuple, no_type_check
 
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Int64, Integer
+from jaxtyping import Int64
 from torch import Tensor
 
-from asr_lab.reproducibility.sums import Piece, plain_sums, words
+from asr_lab.reproducibility.words import Piece, plain_sums, words
 
 BLOCK, ROUNDS = 1024, 64
 SPAN = BLOCK * ROUNDS
@@ -70,30 +71,106 @@ def sum_words(sums, table, owners, BITS: tl.constexpr, BLOCK: tl.constexpr, ROUN
     tl.store(sums + 2 * program + 1, tl.sum(total_two, 0).to(tl.int64, bitcast=True))
 
 
-def fused_sums(pieces: Sequence[tuple[Piece, tuple[int, int]]]) -> Int64[Tensor, "pieces 2"]:
-    """Return the sums of pieces that are all on one GPU: one launch for each width of words."""
-    device = pieces[0][0].tensor.device
-    total = torch.zeros(len(pieces), 2, dtype=torch.int64, device=device)
-    by_width: dict[int, list[tuple[int, Integer[Tensor, " words"], int, tuple[int, int]]]] = {}
-    for position, (piece, keys) in enumerate(pieces):
-        found = _row(piece)
-        if found is None:
-            total[position] = plain_sums(piece, keys)
-        elif found[0].numel():
-            content, first = found
-            by_width.setdefault(content.element_size(), []).append((position, content, first, keys))
-    for width, rows in by_width.items():
-        _launch(total, 8 * width, rows)
-    return total
+class Launches:
+    """Sums of pieces of one layout that are all on one GPU: a launch for each width of words."""
+
+    def __init__(self, pieces: Sequence[tuple[Piece, tuple[int, int]]]) -> None:
+        """Work out what does not depend on contents and addresses."""
+        self._keys = [keys for _, keys in pieces]
+        self._shapes = [(piece.shape, piece.offsets) for piece, _ in pieces]
+        self._apart: list[int] = []
+        """Pieces whose words lie apart, in memory or in the tensor."""
+        rows: dict[int, list[Row]] = {}
+        for place, (piece, keys) in enumerate(pieces):
+            if (found := _row(piece)) is None:
+                self._apart.append(place)
+            elif found[1]:
+                width, count, first = found
+                rows.setdefault(width, []).append(Row(place, count, first, keys))
+        self._launches = [Launch(8 * width, found) for width, found in rows.items()]
+
+    def sums(self, pieces: Sequence[Tensor | Piece]) -> Int64[Tensor, "pieces 2"]:
+        """Return the sums of pieces as they are now, without waiting for the GPU."""
+        tensors = [one.tensor if isinstance(one, Piece) else one for one in pieces]
+        total = torch.zeros(len(tensors), 2, dtype=torch.int64, device=tensors[0].device)
+        for place in self._apart:
+            shape, offsets = self._shapes[place]
+            piece = Piece(tensor=tensors[place], shape=shape, offsets=offsets)
+            total[place] = plain_sums(piece, self._keys[place])
+        for launch in self._launches:
+            launch.add(total, [tensors[place].data_ptr() for place in launch.places])
+        return total
 
 
-def _row(piece: Piece) -> tuple[Integer[Tensor, " words"], int] | None:
-    """Return the words of a piece that are a row in the whole tensor, and where they begin.
+class Row(NamedTuple):
+    """Words that are a row in memory, and in a tensor too."""
 
-    None for a piece whose words lie apart, in memory or in the tensor.
+    place: int
+    """Number of the tensor among all."""
+    words: int
+    first: int
+    """Where the first word stands in the tensor."""
+    keys: tuple[int, int]
+
+
+class Launch:
+    """One launch of the kernel, for words of one width, and its tables on the GPU."""
+
+    def __init__(self, bits: int, rows: Sequence[Row]) -> None:
+        """Make the tables, without addresses."""
+        self.bits, self.places = bits, [row.place for row in rows]
+        programs = [-(-row.words // SPAN) for row in rows]
+        firsts = [0, *accumulate(programs)]
+        self.programs = firsts[-1]
+        table = [
+            [0, one.words, one.first, at, *one.keys]
+            for one, at in zip(rows, firsts[:-1], strict=True)
+        ]
+        self._table = torch.tensor(table, dtype=torch.int64)
+        repeats = torch.tensor(programs)
+        self._owners = torch.arange(len(rows)).repeat_interleave(repeats)
+        self._targets = torch.tensor(self.places).repeat_interleave(repeats)
+        self._sent: tuple[object, list[int], list[Tensor]] = (None, [], [])
+        """Stream and addresses of the tables that are on the GPU, and these."""
+
+    def add(self, total: Int64[Tensor, "pieces 2"], addresses: list[int]) -> None:
+        """Add the sums of what is at some addresses now to `total`."""
+        table, owners, targets = self._on_device(total.device, addresses)
+        sums = torch.empty(self.programs, 2, dtype=torch.int64, device=total.device)
+        with torch.cuda.device_of(total):
+            sum_words[(self.programs,)](
+                sums, table, owners, BITS=self.bits, BLOCK=BLOCK, ROUNDS=ROUNDS
+            )
+        total.index_add_(0, targets, sums)
+
+    def _on_device(self, device: torch.device, addresses: list[int]) -> list[Tensor]:
+        """Return table, owners and targets; only what is not there yet is sent."""
+        cuda = device.type == "cuda"  # not in Triton's interpreter
+        stream = torch.cuda.current_stream(device) if cuda else None
+        known, before, sent = self._sent
+        if not sent or known != stream:
+            sent = [_send(one, device) for one in (self._table, self._owners, self._targets)]
+            before = []
+        if before != addresses:
+            table = self._table.clone()
+            table[:, 0] = torch.tensor(addresses)
+            sent = [_send(table, device), *sent[1:]]
+        self._sent = (stream, addresses, sent)
+        return sent
+
+
+def _send(table: Tensor, device: torch.device) -> Tensor:
+    """Copy a table to a GPU without waiting, which needs pinned memory."""
+    return (table.pin_memory() if device.type == "cuda" else table).to(device, non_blocking=True)
+
+
+def _row(piece: Piece) -> tuple[int, int, int] | None:
+    """Return width, number and first place of words that are a row in memory and in the tensor.
+
+    None for a piece whose words lie apart, or are not those in memory.
     """
     content, shape, offsets = words(piece)
-    if not content.is_contiguous():
+    if piece.tensor.is_conj() or piece.tensor.is_neg() or not content.is_contiguous():
         return None
     axis = next((at for at, size in enumerate(content.shape) if size != 1), content.ndim)
     if content.shape[axis + 1 :] != shape[axis + 1 :]:
@@ -101,29 +178,4 @@ def _row(piece: Piece) -> tuple[Integer[Tensor, " words"], int] | None:
     first = 0
     for size, offset in zip(shape, offsets, strict=True):
         first = first * size + offset
-    return content.view(-1), first
-
-
-def _launch(
-    total: Int64[Tensor, "pieces 2"],
-    bits: int,
-    rows: Sequence[tuple[int, Integer[Tensor, " words"], int, tuple[int, int]]],
-) -> None:
-    """Add the sums of rows of words of one width to `total`."""
-    table, owners, positions, programs = [], [], [], 0
-    for number, (position, content, first, keys) in enumerate(rows):
-        count = content.numel()
-        table += [content.data_ptr(), count, first, programs, *keys]
-        here = -(-count // SPAN)
-        owners += [number] * here
-        positions += [position] * here
-        programs += here
-    host = torch.tensor(table + owners + positions, dtype=torch.int64)
-    if total.device.type == "cuda":  # a copy from pinned memory does not wait
-        host = host.pin_memory()
-    sent = host.to(total.device, non_blocking=True)
-    known, places = sent[len(table) : len(table) + programs], sent[len(table) + programs :]
-    sums = torch.empty(programs, 2, dtype=torch.int64, device=total.device)
-    with torch.cuda.device_of(total):
-        sum_words[(programs,)](sums, sent, known, BITS=bits, BLOCK=BLOCK, ROUNDS=ROUNDS)
-    total.index_add_(0, places, sums)
+    return content.element_size(), content.numel(), first

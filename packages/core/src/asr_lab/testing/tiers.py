@@ -45,6 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"no tier {tier!r}; choose from {', '.join(PROMISES)}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests on a GPU use deterministic kernels: cuBLAS reads this once, when it starts."""
+    if any(item.get_closest_marker(name) for item in items for name in ("needs", "gpu")):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that needs what the machine lacks; fail it if the tier promised that."""
     needed = [feature for mark in item.iter_markers("needs") for feature in mark.args]

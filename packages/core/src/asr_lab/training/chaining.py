@@ -9,7 +9,7 @@ from asr_lab.checkpoints.errors import MismatchedCheckpointError
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.reproducibility.chain import ChainEnd, Entry, different_tensors
 from asr_lab.reproducibility.hash import canonical_json, root_digest, short_digest
-from asr_lab.reproducibility.sums import Sums
+from asr_lab.reproducibility.sums import Sums, Tables
 from asr_lab.training.distributed import Group
 from asr_lab.training.learner import Learner, StepResult
 from asr_lab.training.setup import Setup
@@ -37,7 +37,8 @@ class Recorder:
         """Listen to a learner from where `state` stands."""
         self.learner, self.group = learner, group
         self.every = learner.config.train.digest_every
-        self._sums = Sums()
+        self._tables = Tables()
+        self._sums = Sums(self._tables)
         self._data = int(state.data or "0", 16) if group.first else 0
         self._heard: list[bytes] = []
         learner.watch = self._watch
@@ -49,13 +50,13 @@ class Recorder:
     def _watch(self, step: int) -> None:
         """Take the gradients of a step, counted from 0, while they are there."""
         if self.group.first and self.due(step + 1):
-            self._sums = Sums()
+            self._sums = Sums(self._tables)
             named = self.learner.model.named_parameters()
             self._sums.add("gradients", {n: p.grad for n, p in named if p.grad is not None})
 
     def taken(self) -> Sums:
         """Return the gradients of the last step that was due, and forget them."""
-        found, self._sums = self._sums, Sums()
+        found, self._sums = self._sums, Sums(self._tables)
         return found
 
     def heard(self, batches: Sequence[AudioBatch], state: TrainState) -> None:
@@ -106,7 +107,7 @@ class Recorder:
 
     def tensors(self, named: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, str]]:
         """Return the digests of tensors, by group and name."""
-        sums = Sums()
+        sums = Sums(self._tables)
         for group, found in named.items():
             sums.add(group, found)
         return sums.digests()

@@ -1,41 +1,101 @@
-"""Which folder a new run may take: a free one, or with `--overwrite` that of another run."""
+"""Which folder a new run may take: a free one, or with `--overwrite` that of another run.
 
+A folder is a run's from the moment that its `run.json` is there, which is made in one step: of
+several processes that want the same folder, one gets it.
+"""
+
+import os
+import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from asr_lab.reproducibility.record import RECORD
+from asr_lab.reproducibility.record import RECORD, RunRecord
 from asr_lab.training.config import RunConfig
 from asr_lab.utils.errors import UserError
-from asr_lab.utils.files import is_taken, make_numbered, writing
+from asr_lab.utils.files import PARTIAL, create_file, is_taken, make_numbered, writing
 
 OUTPUTS = Path("outputs")
 
 
-def check_output(config: RunConfig) -> None:
-    """Raise UserError if the folder that was asked for is taken; nothing is changed."""
+def check_output(config: RunConfig) -> bytes | None:
+    """Raise UserError if the folder that was asked for is taken; nothing is changed.
+
+    Returns the record of the run that will be overwritten, None if there is none.
+    """
     folder = Path(config.output)
     if not config.output or not is_taken(folder):
-        return
+        return None
     if not config.overwrite:
-        raise UserError(f"{folder} exists; choose another --output or say --overwrite")
-    if not (folder / RECORD).is_file():
-        raise UserError(f"{folder} is not the folder of a run; choose another --output")
+        raise _taken(folder)
+    try:
+        return (folder / RECORD).read_bytes()
+    except OSError:
+        if _left_behind(folder):
+            return None
+        raise UserError(f"{folder} is not the folder of a run; choose another --output") from None
 
 
-def claim_folder(config: RunConfig) -> Path:
-    """Make the folder of a new run, in place of an old one if `--overwrite` was said.
+def claim_folder(
+    config: RunConfig, before: bytes | None, record: Callable[[Path], RunRecord]
+) -> Path:
+    """Make the folder of a new run with its record, in place of an old run if that was said.
 
+    `before` is what `check_output` returned when the run began: another one is not overwritten.
     Raises what `check_output` raises, and CannotWriteError.
     """
     check_output(config)
     if not config.output:
-        return _next_free(f"{config.model.rpartition('/')[2]}-{Path(config.preset).stem}")
-    folder = Path(config.output)
-    with writing(folder):
-        if is_taken(folder):
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _next_free(f"{config.model.rpartition('/')[2]}-{Path(config.preset).stem}")
+    else:
+        folder = Path(config.output)
+        with writing(folder):
+            if config.overwrite and is_taken(folder):
+                _remove(folder, before)
+            folder.mkdir(parents=True, exist_ok=True)
+    if not create_file(folder / RECORD, record(folder).text()):
+        raise _taken(folder)
     return folder
+
+
+def _taken(folder: Path) -> UserError:
+    return UserError(f"{folder} exists; choose another --output or say --overwrite")
+
+
+def _left_behind(folder: Path) -> list[Path]:
+    """Return the record of a run whose removal was begun, if that is what a folder holds."""
+    return sorted(folder.glob(f"{PARTIAL}{RECORD}-*")) if folder.is_dir() else []
+
+
+def _remove(folder: Path, before: bytes | None) -> None:
+    """Delete what is in the folder of the run with the record `before`, which goes last.
+
+    Who holds the record under a name of its own may delete. Raises UserError if another process
+    does, or has made the folder that of another run.
+    """
+    held = folder / f"{PARTIAL}{RECORD}-{secrets.token_hex(4)}"
+    record: Path | None = folder / RECORD
+    if before is None:
+        record = None if (folder / RECORD).exists() else next(iter(_left_behind(folder)), None)
+    if record is None:
+        raise _in_use(folder)
+    try:
+        os.replace(record, held)
+        if before is not None and held.read_bytes() != before:
+            os.replace(held, folder / RECORD)
+            raise _in_use(folder)
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != held:
+                path.unlink()
+        held.unlink()
+    except FileNotFoundError as error:
+        raise _in_use(folder) from error
+
+
+def _in_use(folder: Path) -> UserError:
+    return UserError(f"{folder} is in use by another process; choose another --output")
 
 
 def _next_free(name: str) -> Path:

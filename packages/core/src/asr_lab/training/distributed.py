@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from asr_lab.precision.devices import choose_device
+from asr_lab.utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -87,18 +88,25 @@ class Group:
     def barrier(self) -> None:
         """Wait until all processes are here."""
         if self.size > 1:
-            dist.barrier()
+            cuda = self.device.type == "cuda"  # NCCL guesses the GPU otherwise, and says so
+            dist.barrier(device_ids=[self.device.index] if cuda else None)
 
     def share_statistics(self, module: nn.Module) -> None:
         """Give every process the running statistics of the first, which are those it saves."""
         for buffer in module.buffers() if self.size > 1 else ():
             dist.broadcast(buffer, 0)
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """Make the gradients of `module` the mean over all processes."""
+    def wrap(self, module: nn.Module, *, same_buckets: bool = False) -> nn.Module:
+        """Make the gradients of `module` the mean over all processes.
+
+        With `same_buckets`, a step after a restart adds them up as it would have without.
+        """
         if self.size == 1:
             return module
         devices = [self.device] if self.device.type == "cuda" else None
+        if same_buckets:
+            spare = _WithSpare(module).to(self.device)
+            return DistributedDataParallel(spare, device_ids=devices, find_unused_parameters=True)
         return DistributedDataParallel(module, device_ids=devices)
 
     def unsynchronised(self, module: nn.Module) -> AbstractContextManager[object]:
@@ -109,25 +117,56 @@ class Group:
         return nullcontext()
 
 
+class _WithSpare(nn.Module):
+    """A module beside a parameter without use, which keeps data parallelism to its first buckets.
+
+    Torch puts the gradients into other buckets after the first step, unless it looks for unused
+    parameters; there, a ring of more than two processes adds them in another order, and the first
+    step after a restart would have other bits. Where all are used it warns that it looks in vain.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.spare = nn.Parameter(torch.zeros(1))
+
+    def forward(self, *inputs: object) -> object:
+        return self.module(*inputs)
+
+
 @contextmanager
 def process_group(device: str = "") -> Iterator[Group]:
-    """Join the other processes if torchrun started this one (NCCL on GPUs, gloo on CPUs)."""
+    """Join the other processes if torchrun started this one (NCCL on GPUs, gloo on CPUs).
+
+    Raises UserError where there is no GPU for this process.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or not dist.is_available():
         yield Group(choose_device(device))
         return
     chosen = choose_device(device)
-    if chosen.type == "cuda":
-        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    cuda = chosen.type == "cuda"
+    if cuda:
+        chosen = own_gpu(int(os.environ["LOCAL_RANK"]), torch.cuda.device_count())
         torch.cuda.set_device(chosen)
     ours = not dist.is_initialized()
     if ours:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if cuda else "gloo", device_id=chosen if cuda else None)
     try:
         yield Group(chosen, dist.get_rank(), size)
     finally:
         if ours:
             dist.destroy_process_group()
+
+
+def own_gpu(local_rank: int, count: int) -> torch.device:
+    """Return the GPU of a process of this machine. Raises UserError if there is none for it."""
+    if local_rank >= count:
+        raise UserError(
+            f"process {local_rank + 1} of this machine has no GPU, for there are {count}; start "
+            f"{count} with torchrun --nproc-per-node {count}, or say --device cpu"
+        )
+    return torch.device("cuda", local_rank)
 
 
 def is_first_process() -> bool:

@@ -19,6 +19,7 @@ from asr_lab.models.base import ASRModel, Batch, ModelConfig
 from asr_lab.models.base.outputs import total_loss
 from asr_lab.plugins import Plugins
 from asr_lab.precision import PrecisionManager, get_precision_manager
+from asr_lab.reproducibility.levels import resolve_level
 from asr_lab.reproducibility.seeding import scope
 from asr_lab.training.config import RunConfig
 from asr_lab.training.distributed import Group
@@ -81,9 +82,10 @@ class Learner:
             for region in self.unwrapped.regions:
                 region.compile()
         loss = _Loss(self.model)
-        elastic = config.repro == "elastic"
+        level = resolve_level(config.repro, group.device.type)
+        elastic = level == "elastic"
         self.tree = GradientTree(self.model, group) if elastic else None
-        self.loss = loss if elastic else group.wrap(loss)
+        self.loss = loss if elastic else group.wrap(loss, same_buckets=level != "off")
         self.optimizer = build_optimizer(self.model, config.train, plugins)
         decay = config.train.ema
         self.average = MovingAverage(self.model, decay) if decay else None

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,16 +62,28 @@ class RunFolder:
     """From the start of the process to the end of the first step of this session."""
 
     @classmethod
-    def open(cls, setup: Setup, group: Group, plugins: Plugins, resume: Path | None) -> "RunFolder":
+    def open(
+        cls,
+        setup: Setup,
+        group: Group,
+        plugins: Plugins,
+        resume: Path | None,
+        before: bytes | None = None,
+    ) -> "RunFolder":
         """Make the folder of a new run, or take that of the run to resume.
 
-        Raises UserError, in all processes, if the folder is taken or cannot be made.
+        `before` is what `check_output` returned. Raises UserError, in all processes, if the folder
+        is taken or cannot be made.
         """
+
+        def begin(folder: Path) -> RunRecord:
+            return new_record(folder, setup, group, plugins)
+
         if resume:
             record, folder = RunRecord.read(resume), resume
         else:
-            folder = _claim_together(setup, group)
-            record = new_record(folder, setup, group, plugins)
+            folder = _claim_together(setup, group, before, begin)
+            record = begin(folder)
         observers = Observers(plugins)
         return cls(folder, setup, group, plugins, record, observers, resumed=resume is not None)
 
@@ -81,8 +93,9 @@ class RunFolder:
         try:
             self._keep_source()
             if self.group.first:
-                self.record.write(self.path)
-                if not self.resumed:
+                if self.resumed:
+                    self.record.write(self.path)  # is there room?
+                else:
                     remember(self.path, self.setup)
                 remove_leftovers(self.path)
                 remove_leftovers(self.checkpoints)
@@ -291,12 +304,14 @@ class RunFolder:
         self.observers.run_finished(self.path, self.record.to_dict())
 
 
-def _claim_together(setup: Setup, group: Group) -> Path:
+def _claim_together(
+    setup: Setup, group: Group, before: bytes | None, begin: Callable[[Path], RunRecord]
+) -> Path:
     """Let the first process make the folder; all learn its name, or why there is none."""
     claimed: object = ""
     if group.first:
         try:
-            claimed = str(claim_folder(setup.config))
+            claimed = str(claim_folder(setup.config, before, begin))
         except UserError as error:
             claimed = error
     claimed = group.gather(claimed)[0]

@@ -76,8 +76,7 @@ class Trainer:
         Raises UserError for what a user can mend, Interrupted after SIGINT or SIGTERM. Nothing is
         written before data, model and precision are known to work; what was learned is saved.
         """
-        if self.resume is None:
-            check_output(self.config)
+        taken = check_output(self.config) if self.resume is None else None
         before = RunRecord.read(self.resume).digests if self.resume else None
         plugins = installed_plugins()
         with (
@@ -95,7 +94,7 @@ class Trainer:
             self._decode([stream.dataset, *evaluator.datasets()], group)
             if group.any(bool(stop))[0]:  # there is nothing to save yet
                 raise KeyboardInterrupt
-            folder = RunFolder.open(setup, group, plugins, self.resume)
+            folder = RunFolder.open(setup, group, plugins, self.resume, taken)
             with folder.recorded():
                 state = folder.restore(learner)
                 with self.display.running(setup, learner, folder.path, state):

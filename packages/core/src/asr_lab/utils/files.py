@@ -5,8 +5,10 @@ of the system stands between two fail points, at which tests and drivers kill th
 events (`sys.addaudithook`) named EVENT, with what is next, such as `before fsync`, and the path.
 """
 
+import errno
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -99,6 +101,67 @@ def write_atomically(path: Path, data: bytes | str) -> None:
                 partial.unlink()
             raise
     fsync_folder(path.parent)
+
+
+def create_file(path: Path, data: bytes | str) -> bool:
+    """Put a file where there is none, completely or not at all; text is UTF-8.
+
+    Of several that ask at the same time, one gets True. Raises CannotWriteError.
+    """
+    partial = path.with_name(f"{PARTIAL}{path.name}-{secrets.token_hex(4)}")
+    with writing(path):
+        try:
+            _write(partial, data)
+            with between_fail_points("link", partial):
+                _link(partial, path)
+        except FileExistsError:
+            return False
+        finally:
+            with suppress(OSError):
+                partial.unlink()
+    fsync_folder(path.parent)
+    return True
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file its name. Raises FileExistsError if that is taken."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP):
+            raise
+        # A file system without links: a kill between these two leaves an empty file.
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(source, target)
+
+
+@contextmanager
+def writing_folder(folder: Path) -> Iterator[Path]:
+    """Give a new folder to write into, whose files are in `folder` once the block ends well.
+
+    A folder that is there already keeps its other files. Where the block raises, nothing is left.
+    Raises CannotWriteError.
+    """
+    folder = folder.resolve()
+    partial = folder.with_name(f"{PARTIAL}{folder.name}-{secrets.token_hex(4)}")
+    with writing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError("not a folder")
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            fsync_folder(partial)
+            if folder.is_dir():
+                for path in sorted(partial.iterdir()):
+                    replace(path, folder / path.name)
+                fsync_folder(folder)
+                partial.rmdir()
+            else:
+                replace(partial, folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        fsync_folder(folder.parent)
 
 
 def append_line(path: Path, line: str, *, durable: bool = False) -> None:

@@ -22,7 +22,7 @@ from asr_lab.models.conformer.interop_onnx_graphs import (
 from asr_lab.models.conformer.model import ConformerASRModel, ConformerEncoder
 from asr_lab.tokenizers import Tokenizer
 from asr_lab.utils.errors import UserError
-from asr_lab.utils.files import write_file, writing
+from asr_lab.utils.files import write_file, writing_folder
 
 CONFIG, TOKENS = "config.json", "tokens.json"
 FORMAT, VERSION = "asr-lab-onnx", 1
@@ -66,18 +66,17 @@ def write_onnx_folder(
     config = model.config
     if tokenizer.size != config.vocab:
         raise UserError(f"the tokenizer has {tokenizer.size} tokens, the model {config.vocab}")
-    found = list(graphs(model))
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for graph in found:
-            _write_graph(graph, folder, largest)
     tokens = {
         "kind": tokenizer.kind,
         "pieces": list(tokenizer.pieces),
         "special": dict(tokenizer.special),
     }
-    _write_json(folder / TOKENS, tokens)
-    _write_json(folder / CONFIG, settings(model, found))
+    found = list(graphs(model))
+    with writing_folder(folder) as partial:
+        for graph in found:
+            _write_graph(graph, partial, largest)
+        _write_json(partial / TOKENS, tokens)
+        _write_json(partial / CONFIG, settings(model, found))
 
 
 def settings(model: ConformerASRModel, found: list[Graph]) -> dict[str, object]:

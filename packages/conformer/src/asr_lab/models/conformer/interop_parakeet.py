@@ -30,7 +30,7 @@ from asr_lab.models.conformer.interop_tokenizers import from_json, to_json
 from asr_lab.models.conformer.model import ConformerASRModel
 from asr_lab.tokenizers import BPETokenizer, Tokenizer
 from asr_lab.utils.errors import UserError
-from asr_lab.utils.files import write_file, writing
+from asr_lab.utils.files import write_file, writing_folder
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 PROCESSORS = ("processor_config.json", "preprocessor_config.json")
@@ -169,18 +169,16 @@ def write_folder(
         "generation_config.json": _generation_config(config, blank_id),
     }
     json_tokenizer = to_json(tokenizer, blank_id, blank)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
-        write_file(folder / name, f"{text}\n")
-    write_file(folder / TOKENIZER, json_tokenizer)
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     theirs = to_theirs(config, tensors, "parakeet", blank_last(blank_id, config.vocab + 1))
     for index in range(config.layers):
         theirs[f"encoder.layers.{index}.conv.norm.{COUNTER}"] = torch.tensor(0)
-    with writing(folder / WEIGHTS):
-        save_file(theirs, folder / WEIGHTS, metadata={"format": "pt"})
+    with writing_folder(folder) as partial:
+        for name, content in files.items():
+            text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+            write_file(partial / name, f"{text}\n")
+        write_file(partial / TOKENIZER, json_tokenizer)
+        save_file(theirs, partial / WEIGHTS, metadata={"format": "pt"})
 
 
 def their_config(config: ConformerConfig, blank_id: int) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """What every configuration of an encoder with a choice of heads has; torch-free."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from asr_lab.models.base.config import ModelConfig
@@ -35,6 +36,9 @@ class HeadConfig(ModelConfig):
     fast_emit: float = 0.0
     """How much more the gradient of a transducer's tokens counts than that of its blanks, which
     favours early tokens (Yu et al. 2021, arXiv 2010.11148); 0 for the plain loss."""
+    gradient_bound: float = 0.0
+    """Part of the gradient that a transducer's loss may leave out, from 0 to below 1, so that most
+    of its backward pass need not be computed on a GPU; 0 leaves nothing out."""
 
     def __post_init__(self) -> None:
         """Refuse heads that cannot be built."""
@@ -45,8 +49,10 @@ class HeadConfig(ModelConfig):
             raise UserError(f"ctc-weight must be between 0 and 1; got {self.ctc_weight}")
         if not 0 <= self.head_dropout < 1:
             raise UserError(f"head-dropout must be from 0 to below 1; got {self.head_dropout}")
+        if not 0 <= self.gradient_bound < 1:
+            raise UserError(f"gradient-bound must be from 0 to below 1; got {self.gradient_bound}")
         for name in ("sigma", "fast_emit"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < inf:  # which a NaN is not either
                 raise UserError(f"{name.replace('_', '-')} must be 0 or more")
         distinct = len(set(self.durations)) == len(self.durations)
         # Without 0 a long text does not fit in its steps; without 1 some lengths are not a sum.

@@ -1,7 +1,8 @@
 """What models return."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
@@ -65,3 +66,6 @@ class Hypothesis:
     """Start of each token in encoder steps; empty where the decoder does not know."""
     ends: tuple[float, ...] = ()
     """End of each token in encoder steps; empty where the decoder does not know."""
+    likelihood: float = field(default=math.nan, compare=False)
+    """Log probability of the tokens over all their alignments, without a language model; not a
+    number where the search knows the score of one alignment only, or where `score` is it."""
