@@ -1,6 +1,7 @@
 """`asr-lab evaluate --normalizer`: several rules side by side, and what they are not made for."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def evaluated(
     """Return a function that evaluates a short run; texts of the test set can be changed."""
     assert train("--train.steps 1 --output", tmp_path / "run") == 0
     capsys.readouterr()
-    manifest = corpus / "test" / "manifest.jsonl"
+    shutil.copytree(corpus / "test", tmp_path / "test")
+    manifest = tmp_path / "test" / "manifest.jsonl"
 
     def command(*flags: str, changes: dict[str, str] | None = None) -> int:
         if changes is not None:
