@@ -138,10 +138,10 @@ def summary(loaded: Loaded, result: EvaluationResult) -> list[str]:
         f"{loaded.portable.model} · {loaded.path} on {result.dataset}",
         f"{result.summary()} ({result.rtfx_with_loading:,.1f}x with reading files)",
         result.doubt(),
-        *result.findings.lines(),
     ]
     if result.execution:
         lines.append(f"speed  on {result.execution.sentence()}")
+    lines += result.findings.lines()
     named = list(result.problems.items())[:SHOWN_BAD]
     more = f" (and {result.skipped - len(named):,} more)" if result.skipped > len(named) else ""
     lines += [f"bad    {name}: {problem}" for name, problem in named]
