@@ -167,10 +167,10 @@ def summary(
         f"{result.summary()} ({result.rtfx_with_loading:,.1f}x with reading files)",
         result.doubt(),
         *(one.rates() for one in also),
-        *result.findings.lines(),
     ]
     if result.execution:
         lines.append(f"speed  on {result.execution.sentence()}")
+    lines += result.findings.lines()
     named = list(result.problems.items())[:SHOWN_BAD]
     more = f" (and {result.skipped - len(named):,} more)" if result.skipped > len(named) else ""
     lines += [f"bad    {name}: {problem}" for name, problem in named]
