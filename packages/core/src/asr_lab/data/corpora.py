@@ -1,193 +1,230 @@
-"""The corpora of the public leaderboards: layouts, hub repositories, columns; data only."""
+"""What is known of every corpus that has a name here: one table, for readers, lists and docs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from asr_lab.data.config import FLEURS_CONFIGS
+from asr_lab.data.config import (
+    COMMON_VOICE_SPLITS,
+    FLEURS_CONFIGS,
+    GIGASPEECH_SPLITS,
+    LIBRISPEECH_SPLITS,
+    MLS_FOLDERS,
+    SPGISPEECH_SPLITS,
+    SPLIT_TRIPLE,
+    VOXPOPULI_CONFIGS,
+)
+
+ENGLISH = ("en",)
+LANGUAGE_CODES = {name: code for code, name in MLS_FOLDERS.items()}
+"""Language tag by the name that configurations of MLS have on the hub."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """What the columns of a parquet file are called; empty where there is none."""
+    """Names of columns of a corpus on the hub; empty for what it does not have."""
 
     audio: str = "audio"
     text: str = "text"
     speaker: str = ""
     language: str = ""
-    ids: tuple[str, ...] = ("id",)
-    """What may be the id, the best first."""
+    ids: tuple[str, ...] = ()
+    """What may be an id, the best first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """One named corpus."""
+    """A corpus of the English or the multilingual leaderboards."""
 
     name: str
+    """Name of the reader of its archive, if it has one."""
+    title: str
     languages: tuple[str, ...]
-    """Language tags; a corpus of one language gives it to every utterance."""
+    """Configurations of the reader, or the one language; empty where folders decide."""
     splits: tuple[str, ...]
-    """Splits as the hub repository calls them."""
-    repositories: tuple[str, ...]
-    """Where it is on the hub."""
+    archive: str
+    """Layout of the original archive below the location; empty if it is read from the hub only."""
+    repository: str
+    """ORG/NAME on the hub."""
     columns: Columns
     licence: str
-    archive: str = ""
-    """Registered data set that reads the original archive; empty where only parquet is read."""
-    skipped: tuple[str, ...] = ()
-    """Texts that mark what is no speech to be recognised; such utterances are left out."""
-    marks: tuple[tuple[str, str], ...] = ()
-    """Tags in the text, and what they stand for."""
+    speakers: str
+    """Who a speaker label stands for; empty if speakers are not known."""
+    skipped: str = ""
+    """What the reader leaves out or rewrites."""
+    hub: Mapping[str, str] = field(default_factory=dict)
+    """Configuration on the hub -> what it is, where that is not a language."""
 
-
-ENGLISH = ("en",)
-SPLITS = ("train", "validation", "test")
-MLS = ("nl", "fr", "de", "it", "pl", "pt", "es")
-LANGUAGE_CODES = {
-    "dutch": "nl",
-    "english": "en",
-    "french": "fr",
-    "german": "de",
-    "italian": "it",
-    "polish": "pl",
-    "portuguese": "pt",
-    "spanish": "es",
-}
-"""Configurations of Multilingual LibriSpeech, and their language tags."""
-TED_IGNORED = ("ignore_time_segment_in_scoring", "ignore time segment in scoring")
-GIGASPEECH_GARBAGE = ("<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>")
-GIGASPEECH_MARKS = (
-    (" <COMMA>", ","),
-    (" <PERIOD>", "."),
-    (" <QUESTIONMARK>", "?"),
-    (" <EXCLAMATIONPOINT>", "!"),
-)
 
 CORPORA = (
     Corpus(
-        name="AMI",
-        languages=ENGLISH,
-        splits=SPLITS,
-        repositories=("edinburghcstr/ami",),
-        columns=Columns(speaker="speaker_id", ids=("audio_id",)),
-        licence="CC BY 4.0",
-    ),
-    Corpus(
-        name="Common Voice",
-        languages=(),
-        splits=SPLITS,
-        repositories=("mozilla-foundation/common_voice_17_0",),
-        columns=Columns(text="sentence", speaker="client_id", language="locale", ids=("path",)),
-        licence="CC0",
-        archive="common_voice",
-    ),
-    Corpus(
-        name="Earnings22",
-        languages=ENGLISH,
-        splits=("test",),
-        repositories=("distil-whisper/earnings22",),
-        columns=Columns(text="transcription", ids=("segment_id", "file_id")),
-        licence="CC BY-SA 4.0",
-    ),
-    Corpus(
-        name="English leaderboard (all its sets)",
-        languages=ENGLISH,
-        splits=("test", "test.clean", "test.other"),
-        repositories=("hf-audio/esb-datasets-test-only-sorted", "hf-audio/open-asr-leaderboard"),
-        columns=Columns(ids=("id",)),
-        licence="each set its own",
-        skipped=(*TED_IGNORED, *GIGASPEECH_GARBAGE),
-        marks=GIGASPEECH_MARKS,
-    ),
-    Corpus(
-        name="FLEURS",
+        name="fleurs",
+        title="FLEURS",
         languages=FLEURS_CONFIGS,
-        splits=SPLITS,
-        repositories=("google/fleurs",),
-        columns=Columns(text="transcription", ids=("path", "id")),
-        licence="CC BY 4.0",
-        archive="fleurs",
+        splits=SPLIT_TRIPLE,
+        archive="[data/]LANGUAGE/SPLIT.tsv, LANGUAGE/audio/SPLIT.tar.gz",
+        repository="google/fleurs",
+        columns=Columns(text="transcription", ids=("path",)),
+        licence="CC-BY-4.0",
+        speakers="",
+        skipped="lines that name a file again",
     ),
     Corpus(
-        name="GigaSpeech",
+        name="librispeech",
+        title="LibriSpeech",
         languages=ENGLISH,
-        splits=SPLITS,
-        repositories=("speechcolab/gigaspeech",),
-        columns=Columns(speaker="speaker", ids=("segment_id",)),
-        licence="Apache 2.0 for the texts; the audio has its owners' terms",
-        skipped=GIGASPEECH_GARBAGE,
-        marks=GIGASPEECH_MARKS,
-    ),
-    Corpus(
-        name="LibriSpeech",
-        languages=ENGLISH,
-        splits=("train.100", "train.360", "validation", "test"),
-        repositories=("openslr/librispeech_asr",),
+        splits=LIBRISPEECH_SPLITS,
+        archive="[LibriSpeech/]SPLIT/SPEAKER/CHAPTER/*.flac, *.trans.txt",
+        repository="openslr/librispeech_asr",
         columns=Columns(speaker="speaker_id", ids=("id",)),
-        licence="CC BY 4.0",
-        archive="librispeech",
+        licence="CC-BY-4.0",
+        speakers="reader",
+        hub={"clean": "clean speech", "other": "other speech", "all": "both"},
     ),
     Corpus(
-        name="Multilingual LibriSpeech",
-        languages=MLS,
-        splits=("train", "dev", "test"),
-        repositories=("facebook/multilingual_librispeech",),
+        name="common_voice",
+        title="Common Voice",
+        languages=(),
+        splits=COMMON_VOICE_SPLITS,
+        archive="LANGUAGE/SPLIT.tsv, LANGUAGE/clips/*.mp3",
+        repository="mozilla-foundation/common_voice_17_0",
+        columns=Columns(text="sentence", speaker="client_id", language="locale", ids=("path",)),
+        licence="CC0-1.0",
+        speakers="volunteer",
+    ),
+    Corpus(
+        name="mls",
+        title="Multilingual LibriSpeech",
+        languages=tuple(MLS_FOLDERS),
+        splits=SPLIT_TRIPLE,
+        archive="mls_NAME[_opus]/SPLIT/transcripts.txt, audio/SPEAKER/BOOK/*.flac or *.opus",
+        repository="facebook/multilingual_librispeech",
         columns=Columns(text="transcript", speaker="speaker_id", ids=("id",)),
-        licence="CC BY 4.0",
-        archive="mls",
+        licence="CC-BY-4.0",
+        speakers="reader",
+        hub=dict.fromkeys(LANGUAGE_CODES, ""),
     ),
     Corpus(
-        name="SPGISpeech",
+        name="voxpopuli",
+        title="VoxPopuli",
+        languages=VOXPOPULI_CONFIGS,
+        splits=SPLIT_TRIPLE,
+        archive="[transcribed_data/]LANGUAGE/asr_SPLIT.tsv, LANGUAGE/YEAR/*.ogg",
+        repository="facebook/voxpopuli",
+        columns=Columns(text="normalized_text", speaker="speaker_id", ids=("audio_id",)),
+        licence="CC0-1.0",
+        speakers="member of parliament",
+        skipped="utterances whose normalised text is empty",
+    ),
+    Corpus(
+        name="tedlium",
+        title="TED-LIUM 3",
         languages=ENGLISH,
-        splits=SPLITS,
-        repositories=("kensho/spgispeech",),
+        splits=SPLIT_TRIPLE,
+        archive="[TEDLIUM_release-3/][legacy/]SPLIT/stm/*.stm, SPLIT/sph/*.sph",
+        repository="LIUM/tedlium",
+        columns=Columns(speaker="speaker_id", ids=("id",)),
+        licence="CC-BY-NC-ND-3.0",
+        speakers="talk",
+        skipped="`ignore_time_segment_in_scoring`; `<unk>`, `{NOISE}` and the like, numbers of "
+        "pronunciations; `that 's` becomes `that's`",
+    ),
+    Corpus(
+        name="gigaspeech",
+        title="GigaSpeech",
+        languages=ENGLISH,
+        splits=GIGASPEECH_SPLITS,
+        archive="GigaSpeech.json, audio/SOURCE/…/*.opus",
+        repository="speechcolab/gigaspeech",
+        columns=Columns(speaker="speaker", ids=("segment_id",)),
+        licence="Apache-2.0 (the audio is its owners')",
+        speakers="",
+        skipped="utterances of `<SIL>`, `<MUSIC>`, `<NOISE>`, `<OTHER>`; `<COMMA>` and the like "
+        "become punctuation",
+        hub=dict.fromkeys(("xs", "s", "m", "l", "xl", "dev", "test"), ""),
+    ),
+    Corpus(
+        name="spgispeech",
+        title="SPGISpeech",
+        languages=ENGLISH,
+        splits=SPGISPEECH_SPLITS,
+        archive="[spgispeech/]SPLIT.csv, SPLIT/CALL/*.wav",
+        repository="kensho/spgispeech",
         columns=Columns(text="transcript", ids=("wav_filename",)),
         licence="Kensho's own, not commercial",
+        speakers="",
     ),
     Corpus(
-        name="TED-LIUM",
+        name="ami",
+        title="AMI, cut into utterances",
         languages=ENGLISH,
-        splits=SPLITS,
-        repositories=("LIUM/tedlium",),
-        columns=Columns(speaker="speaker_id", ids=("id",)),
-        licence="CC BY-NC-ND 3.0",
-        archive="tedlium",
-        skipped=TED_IGNORED,
+        splits=("train", "validation", "test"),
+        archive="",
+        repository="edinburghcstr/ami",
+        columns=Columns(speaker="speaker_id", ids=("audio_id",)),
+        licence="CC-BY-4.0",
+        speakers="participant",
+        hub={"ihm": "head-worn microphones", "sdm": "one far microphone"},
     ),
     Corpus(
-        name="VoxPopuli",
-        languages=tuple("en de fr es pl it ro hu cs nl fi hr sk sl et lt".split()),
-        splits=SPLITS,
-        repositories=("facebook/voxpopuli",),
-        columns=Columns(text="normalized_text", speaker="speaker_id", ids=("audio_id",)),
-        licence="CC0",
+        name="earnings22",
+        title="Earnings-22",
+        languages=ENGLISH,
+        splits=("test",),
+        archive="",
+        repository="distil-whisper/earnings22",
+        columns=Columns(text="transcription", ids=("segment_id", "file_id")),
+        licence="CC-BY-SA-4.0",
+        speakers="",
+        hub={"chunked": "cut into segments", "full": "whole calls"},
     ),
 )
+"""Every corpus, those with a reader of their archive first."""
+
+LEADERBOARD = "hf-audio/esb-datasets-test-only-sorted"
+"""The test sets of the English leaderboard; configurations are named as corpora are."""
+LEADERBOARD_COLUMNS = Columns(ids=("id",))
 
 
-def of_repository(name: str) -> Corpus | None:
-    """Return the corpus that a hub repository ORG/NAME holds, or None."""
-    return next((corpus for corpus in CORPORA if name in corpus.repositories), None)
+def of_repository(repository: str, config: str) -> tuple[Corpus | None, Columns | None]:
+    """Return the corpus of a repository on the hub and its columns there, as far as known."""
+    if repository == LEADERBOARD:
+        return next((c for c in CORPORA if c.name == config), None), LEADERBOARD_COLUMNS
+    found = next((corpus for corpus in CORPORA if corpus.repository == repository), None)
+    return found, found.columns if found else None
+
+
+HEADER = (
+    "name",
+    "corpus",
+    "languages",
+    "splits",
+    "archive",
+    "on the hub",
+    "columns: audio, text, speaker, id",
+    "licence",
+    "speakers",
+    "left out or rewritten",
+)
 
 
 def table() -> str:
     """Return all corpora as the table of the documentation."""
-    head = "| corpus | languages | hub | splits | text, speaker | archive | skipped | licence |"
-    return "\n".join([head, "|" + "---|" * 8, *map(_row, CORPORA)])
+    lines = [HEADER, ["---"] * len(HEADER), *map(_cells, CORPORA)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _row(corpus: Corpus) -> str:
-    count = len(corpus.languages)
-    languages = " ".join(corpus.languages) if 0 < count < 20 else f"{count or 'many'}"
-    columns = f"`{corpus.columns.text}`, " + (
-        f"`{corpus.columns.speaker}`" if corpus.columns.speaker else "unknown"
-    )
-    cells = (
-        corpus.name,
-        languages,
-        " ".join(f"`{name}`" for name in corpus.repositories),
+def _cells(corpus: Corpus) -> Sequence[str]:
+    languages, columns = corpus.languages, corpus.columns
+    named = (columns.audio, columns.text, columns.speaker, columns.ids[0])
+    return (
+        f"`{corpus.name}`" if corpus.archive else "`hf`",
+        corpus.title,
+        " ".join(languages) if 0 < len(languages) < 20 else f"{len(languages) or 'folders'}",
         " ".join(corpus.splits),
-        columns,
         f"`{corpus.archive}`" if corpus.archive else "-",
-        " ".join(f"`{text}`" for text in corpus.skipped) or "-",
+        f"`{corpus.repository}`",
+        ", ".join(f"`{name}`" if name else "-" for name in named),
         corpus.licence,
+        corpus.speakers or "not known",
+        corpus.skipped or "-",
     )
-    return f"| {' | '.join(cells)} |"

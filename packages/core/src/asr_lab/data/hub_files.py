@@ -39,8 +39,7 @@ def choose(
     if not there:
         raise UserError(f"{typed} holds no parquet file; {download(typed, REVISIONS[1])}")
     if config and not split and config not in there:
-        of_default = _default_config(there, wanted_config)
-        if of_default is None or config in there[of_default]:
+        if any(config in splits for splits in there.values()):
             config, split = "", config
     config = _config(there, config, wanted_config, typed)
     return folder, config, _split(there[config], split, wanted_split, f"{typed}/{config}")

@@ -106,8 +106,8 @@ def _rows(path: Path, columns: Columns) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
 
-    wanted = [name for name in (columns.audio, columns.text, columns.speaker, columns.language)]
-    wanted = list(dict.fromkeys(filter(None, (*wanted, *columns.ids))))
+    named = (columns.audio, columns.text, columns.speaker, columns.language, *columns.ids)
+    wanted = list(dict.fromkeys(filter(None, named)))
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
@@ -171,14 +171,13 @@ def _fields(row: Row, columns: Columns, shard: BinaryIO, source: Path) -> dict[s
     offset = shard.tell()
     shard.write(content)
     shard.flush()
-    duration = 0.0
-    if content:
-        try:
-            duration = audio_duration(shard.name, offset, len(content))
-        except UserError:  # told later, by the index, so that one of many can be skipped
-            pass
-    elif path:
+    if path and not content:
         path = os.path.normpath(source.parent / path)
+    try:
+        at = (shard.name, offset, len(content)) if content else (path, 0, 0)
+        duration = audio_duration(*at)
+    except UserError:  # told later, by the index, so that one of many can be skipped
+        duration = 0.0
     names = [_name(_text(row[name])) for name in columns.ids]
     speaker = _text(row[columns.speaker]) if columns.speaker else ""
     return {

@@ -1,7 +1,7 @@
 """Transcripts of corpora with marks in them, as what is spoken."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 GIGASPEECH_MARKS = {
     " <COMMA>": ",",
@@ -13,7 +13,7 @@ GIGASPEECH_GARBAGE = {"<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>"}
 """What is not speech; an utterance of it has nothing else (Chen et al. 2021, arXiv 2106.06909)."""
 TEDLIUM_IGNORED = ("ignore_time_segment_in_scoring", "ignore time segment in scoring")
 TEDLIUM_MARKS = re.compile(r"<[^<> ]*>|\{[^{} ]*\}|\[[^][ ]*\]|(?<=\w)\(\d+\)")
-APOSTROPHE = re.compile(r"(?<=\w) '(?=(?:s|t|d|m|ll|re|ve)\b)", re.IGNORECASE)
+APOSTROPHE = re.compile(r"(?<=\w) '(?=(?:s|t|d|m|ll|re|ve)(?: |$))", re.IGNORECASE)
 
 
 def gigaspeech(text: str) -> str | None:
@@ -38,7 +38,7 @@ def spoken(text: str) -> str | None:
     return text or None
 
 
-CLEANERS: dict[str, Callable[[str], str | None]] = {
+CLEANERS: Mapping[str, Callable[[str], str | None]] = {
     "gigaspeech": gigaspeech,
     "tedlium": tedlium,
     "voxpopuli": spoken,
