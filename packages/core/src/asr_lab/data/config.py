@@ -5,7 +5,6 @@ ANY_CONFIG = ("*",)
 
 ANY_SPLIT = ("*",)
 """The files of the location say which splits there are."""
-MLS_CONFIGS = ("dutch", "english", "french", "german", "italian", "polish", "portuguese", "spanish")
 
 SPLIT_TRIPLE = ("train", "dev", "test")
 WHOLE = ("all",)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from asr_lab.data.config import FLEURS_CONFIGS
+from asr_lab.data.config import FLEURS_CONFIGS, MLS_FOLDERS, VOXPOPULI_CONFIGS
+from asr_lab.data.spoken_text import GIGASPEECH_GARBAGE, GIGASPEECH_MARKS, TEDLIUM_IGNORED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,26 +41,10 @@ class Corpus:
 
 ENGLISH = ("en",)
 SPLITS = ("train", "validation", "test")
-MLS = ("nl", "fr", "de", "it", "pl", "pt", "es")
-LANGUAGE_CODES = {
-    "dutch": "nl",
-    "english": "en",
-    "french": "fr",
-    "german": "de",
-    "italian": "it",
-    "polish": "pl",
-    "portuguese": "pt",
-    "spanish": "es",
-}
-"""Configurations of Multilingual LibriSpeech, and their language tags."""
-TED_IGNORED = ("ignore_time_segment_in_scoring", "ignore time segment in scoring")
-GIGASPEECH_GARBAGE = ("<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>")
-GIGASPEECH_MARKS = (
-    (" <COMMA>", ","),
-    (" <PERIOD>", "."),
-    (" <QUESTIONMARK>", "?"),
-    (" <EXCLAMATIONPOINT>", "!"),
-)
+LANGUAGE_CODES = {name: language for language, name in MLS_FOLDERS.items()}
+"""Configurations of Multilingual LibriSpeech on the hub, and their language tags."""
+GARBAGE = tuple(sorted(GIGASPEECH_GARBAGE))
+MARKS = tuple(GIGASPEECH_MARKS.items())
 
 CORPORA = (
     Corpus(
@@ -94,8 +79,8 @@ CORPORA = (
         repositories=("hf-audio/esb-datasets-test-only-sorted", "hf-audio/open-asr-leaderboard"),
         columns=Columns(ids=("id",)),
         licence="each set its own",
-        skipped=(*TED_IGNORED, *GIGASPEECH_GARBAGE),
-        marks=GIGASPEECH_MARKS,
+        skipped=(*TEDLIUM_IGNORED, *GARBAGE),
+        marks=MARKS,
     ),
     Corpus(
         name="FLEURS",
@@ -113,8 +98,9 @@ CORPORA = (
         repositories=("speechcolab/gigaspeech",),
         columns=Columns(speaker="speaker", ids=("segment_id",)),
         licence="Apache 2.0 for the texts; the audio has its owners' terms",
-        skipped=GIGASPEECH_GARBAGE,
-        marks=GIGASPEECH_MARKS,
+        archive="gigaspeech",
+        skipped=GARBAGE,
+        marks=MARKS,
     ),
     Corpus(
         name="LibriSpeech",
@@ -127,7 +113,7 @@ CORPORA = (
     ),
     Corpus(
         name="Multilingual LibriSpeech",
-        languages=MLS,
+        languages=tuple(MLS_FOLDERS),
         splits=("train", "dev", "test"),
         repositories=("facebook/multilingual_librispeech",),
         columns=Columns(text="transcript", speaker="speaker_id", ids=("id",)),
@@ -141,6 +127,7 @@ CORPORA = (
         repositories=("kensho/spgispeech",),
         columns=Columns(text="transcript", ids=("wav_filename",)),
         licence="Kensho's own, not commercial",
+        archive="spgispeech",
     ),
     Corpus(
         name="TED-LIUM",
@@ -150,15 +137,16 @@ CORPORA = (
         columns=Columns(speaker="speaker_id", ids=("id",)),
         licence="CC BY-NC-ND 3.0",
         archive="tedlium",
-        skipped=TED_IGNORED,
+        skipped=TEDLIUM_IGNORED,
     ),
     Corpus(
         name="VoxPopuli",
-        languages=tuple("en de fr es pl it ro hu cs nl fi hr sk sl et lt".split()),
+        languages=VOXPOPULI_CONFIGS,
         splits=SPLITS,
         repositories=("facebook/voxpopuli",),
         columns=Columns(text="normalized_text", speaker="speaker_id", ids=("audio_id",)),
         licence="CC0",
+        archive="voxpopuli",
     ),
 )
 

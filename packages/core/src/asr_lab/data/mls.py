@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr_lab.data.corpora import LANGUAGE_CODES
+from asr_lab.data.config import MLS_FOLDERS
 from asr_lab.data.reading import UNKNOWN, given_folder, numbered_lines, with_durations
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.utils.errors import UserError
@@ -16,17 +16,18 @@ def read(location: Path | None, config: str, split: str) -> list[Utterance]:
     and a line that does not fit.
     """
     root = given_folder(location, "mls")
-    root = root / f"mls_{config}" if (root / f"mls_{config}").is_dir() else root
+    name = f"mls_{MLS_FOLDERS[config]}"
+    root = next((root / each for each in (name, f"{name}_opus") if (root / each).is_dir()), root)
     table = root / split / "transcripts.txt"
-    if not table.exists() or root.resolve().name not in (f"mls_{config}", f"mls_{config}_opus"):
+    if not table.exists() or root.resolve().name.removesuffix("_opus") != name:
         raise UserError(
-            f"mls needs mls_{config}/{split}/transcripts.txt in {root}; unpack mls_{config}.tar.gz "
-            "of openslr.org/94 there"
+            f"mls needs {name}/{split}/transcripts.txt in {root}; unpack {name}.tar.gz of "
+            "openslr.org/94 there"
         )
     return with_durations(_utterances(table, config))
 
 
-def _utterances(table: Path, config: str) -> Iterator[Utterance]:
+def _utterances(table: Path, language: str) -> Iterator[Utterance]:
     for line, row in numbered_lines(table):
         name, tab, text = row.partition("\t")
         speaker, *rest = name.split("_")
@@ -40,6 +41,6 @@ def _utterances(table: Path, config: str) -> Iterator[Utterance]:
             audio=AudioSource(path=str(audio)),
             text=text.strip(),
             duration=UNKNOWN,
-            language=LANGUAGE_CODES[config],
+            language=language,
             speaker=speaker,
         )

@@ -16,7 +16,6 @@ from asr_lab.utils.errors import UnknownNameError, UserError, unknown
 FORM = "NAME[/CONFIG][/SPLIT][:LOCATION][*WEIGHT]"
 LISTED = 6
 """Most choices that an error lists; of more, it names the closest."""
-Locate = Callable[[str, str, str, str, str], tuple[Path, str, str]]
 WEIGHT = re.compile(r"\*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)$", re.IGNORECASE)
 
 
@@ -63,7 +62,8 @@ class ResolvedDataset:
     @property
     def typed(self) -> str:
         """What to type to get this data set again; the only split there is need not be said."""
-        split = self.split if len(self.spec.splits) > 1 or self.spec.choose else ""
+        open_ended = len(self.spec.splits) > 1 or self.spec.splits == ANY_SPLIT
+        split = self.split if open_ended else ""
         head = "/".join(part for part in (self.spec.name, self.config, split) if part)
         return f"{head}:{self.location}" if self.location else head
 
@@ -179,7 +179,7 @@ def _closest_config(configs: Iterable[str], wanted: str) -> str:
 
 
 def _known_split(spec: DatasetSpec, split: str) -> str:
-    if split not in spec.splits and not spec.choose:
+    if split not in spec.splits and spec.splits != ANY_SPLIT:
         raise _unknown_part(spec, "split", split, spec.splits)
     return split
 
@@ -221,26 +221,6 @@ def _chosen(
     location, config, split = choose(typed, name.config, name.split, default_split, default_config)
     return ResolvedDataset(
         spec=spec, plugin=plugin, config=config, split=split, location=location, weight=name.weight
-    )
-
-
-def _located(
-    plugin: str, spec: DatasetSpec, name: DatasetName, split: str, config: str
-) -> ResolvedDataset:
-    """Let the data set find its own folder, configuration and split."""
-    if not name.location:
-        raise UserError(f"{spec.name} needs a location; say {spec.name}:LOCATION, {spec.location}")
-    locate = cast(Locate, load_target(spec.locate))
-    folder, found_config, found_split = locate(
-        name.location, name.config, name.split, split, config
-    )
-    return ResolvedDataset(
-        spec=spec,
-        plugin=plugin,
-        config=found_config,
-        split=found_split,
-        location=folder,
-        weight=name.weight,
     )
 
 

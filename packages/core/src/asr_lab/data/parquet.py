@@ -106,8 +106,8 @@ def _rows(path: Path, columns: Columns) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
 
-    wanted = [name for name in (columns.audio, columns.text, columns.speaker, columns.language)]
-    wanted = list(dict.fromkeys(filter(None, (*wanted, *columns.ids))))
+    named = (columns.audio, columns.text, columns.speaker, columns.language, *columns.ids)
+    wanted = list(dict.fromkeys(filter(None, named)))
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             for group in range(file.num_row_groups):

@@ -1,7 +1,6 @@
 """Transcripts of corpora with marks in them, as what is spoken."""
 
 import re
-from collections.abc import Callable
 
 GIGASPEECH_MARKS = {
     " <COMMA>": ",",
@@ -36,11 +35,3 @@ def tedlium(text: str) -> str | None:
 def spoken(text: str) -> str | None:
     """Return a transcript that has no marks as it is, None for an empty one."""
     return text or None
-
-
-CLEANERS: dict[str, Callable[[str], str | None]] = {
-    "gigaspeech": gigaspeech,
-    "tedlium": tedlium,
-    "voxpopuli": spoken,
-}
-"""By name of the corpus; the transcripts of others are taken as they are."""

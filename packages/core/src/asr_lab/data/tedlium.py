@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr_lab.data.corpora import TED_IGNORED
 from asr_lab.data.reading import given_folder, number, numbered_lines
+from asr_lab.data.spoken_text import tedlium as words
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.utils.errors import UserError
 
@@ -16,10 +16,12 @@ def read(location: Path | None, config: str, split: str) -> Iterator[Utterance]:
     """Read a split (Hernandez et al. 2018, arXiv 1805.04699), talk after talk.
 
     The location holds train, dev and test, or a folder `legacy` that does. Segments that are not
-    scored are left out. Raises UserError for what is not there and a line that does not fit.
+    scored or have no words are left out. Raises UserError for what is not there and a line that
+    does not fit.
     """
     root = given_folder(location, "tedlium")
-    root = root / "legacy" if (root / "legacy").is_dir() else root
+    for below in ("TEDLIUM_release-3", "legacy"):
+        root = root / below if (root / below).is_dir() else root
     tables = sorted((root / split / "stm").glob("*.stm"))
     if not tables:
         raise UserError(
@@ -38,8 +40,8 @@ def _utterance(text: str, table: Path, line: int) -> Utterance | None:
     if len(fields) < FIELDS:
         raise UserError(f"{where} has {len(fields)} fields; a segment has at least {FIELDS}")
     talk, channel, speaker, first, last, _ = fields[:FIELDS]
-    spoken = fields[FIELDS].strip() if len(fields) > FIELDS else ""
-    if spoken in TED_IGNORED:
+    spoken = words(fields[FIELDS] if len(fields) > FIELDS else "")
+    if spoken is None:
         return None
     start, end = number(first, "start", where), number(last, "end", where)
     audio = AudioSource(
@@ -48,7 +50,7 @@ def _utterance(text: str, table: Path, line: int) -> Utterance | None:
     return Utterance(
         id=f"{talk}-{channel}-{first}-{last}",
         audio=audio,
-        text=spoken.replace(" '", "'"),  # the release writes "it 's"
+        text=spoken,
         duration=end - start,
         language="en",
         speaker=speaker,

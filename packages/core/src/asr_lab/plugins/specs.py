@@ -64,9 +64,6 @@ class DatasetSpec(Spec):
     which configurations and splits there are."""
     location: str = ""
     """What the location must hold, for the error that asks for it; empty if `bundled`."""
-    locate: str = ""
-    """Target of `locate(typed, config, split, wanted_split, wanted_config)`, which returns folder,
-    configuration and split, where a location is more than a path; splits are then `("*",)`."""
 
 
 @dataclass(frozen=True, kw_only=True)
