@@ -10,7 +10,6 @@ from asr_lab.data.corpora import LANGUAGE_CODES, Corpus, of_repository
 from asr_lab.data.hub_files import layout
 from asr_lab.data.parquet import SHARD, Unpacked, unpacked
 from asr_lab.data.reading import given_folder
-from asr_lab.data.spoken_text import CLEANERS
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.utils.errors import UserError, unknown
 
@@ -30,32 +29,34 @@ def read(location: Path | None, config: str, split: str) -> list[Utterance]:
         found = [f"{each}/{name}" for each, splits in there.items() for name in splits]
         raise unknown(f"configuration and split in {folder}:", f"{config}/{split}", found)
     files = there[config][split]
-    corpus, columns = of_repository(_repository(folder), config)
+    corpus = of_repository(_repository(folder))
     target = _cache() / _label(folder) / f"{config}-{split}-{_digest(files)}"
-    rows = list(unpacked(files, columns, target))
+    rows = list(unpacked(files, corpus.columns if corpus else None, target))
     if not rows:
         raise UserError(f"{files[0]} holds no row; download {config}/{split} again")
     language = _language(corpus, config)
     shard = str(target / SHARD)
-    clean = CLEANERS.get(corpus.name if corpus else "", _as_it_is)
-    texts = [clean(row.text) for row in rows]
+    skipped = corpus.skipped if corpus else ()
     return [
         Utterance(
             id=name,
             audio=AudioSource(path=shard, offset=row.offset, size=row.size)
             if row.size
             else AudioSource(path=row.path or f"{files[0]}: row {number} has no audio"),
-            text=text,
+            text=_plain(row.text, corpus),
             duration=row.duration,
             language=row.language or language,
             speaker=row.speaker,
         )
-        for number, (row, name, text) in enumerate(zip(rows, _ids(rows, split), texts, strict=True))
-        if text is not None
+        for number, (row, name) in enumerate(zip(rows, _ids(rows, split), strict=True))
+        if row.text not in skipped
     ]
 
 
-def _as_it_is(text: str) -> str:
+def _plain(text: str, corpus: Corpus | None) -> str:
+    """Return the text with its tags of punctuation written as what they stand for."""
+    for mark, meaning in corpus.marks if corpus else ():
+        text = text.replace(mark, meaning)
     return text
 
 
