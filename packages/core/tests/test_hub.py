@@ -13,10 +13,10 @@ import soundfile
 
 from asr_lab.audio.files import read_audio
 from asr_lab.data import hub, parquet
-from asr_lab.data.corpora import CORPORA, LEADERBOARD
+from asr_lab.data.corpora import CORPORA, LEADERBOARDS, MULTILINGUAL_LEADERBOARD
 from asr_lab.data.hub_files import layout
 from asr_lab.data.names import parse, read_dataset, resolve
-from asr_lab.data.utterance import Utterance
+from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.plugins.loading import installed_plugins
 from asr_lab.utils.errors import UnknownNameError, UserError
 
@@ -328,8 +328,21 @@ def test_every_corpus_is_read_from_its_repository_on_the_hub(caches: Path, corpu
     assert len(read_audio(utterance.audio, 16000)) == 4800
 
 
-def test_marks_of_a_corpus_are_understood_on_the_leaderboard_too(caches: Path) -> None:
-    folder = snapshot(caches, LEADERBOARD)
+@pytest.mark.parametrize("form", ["FLAC", "WAV", "OGG", "MP3"])
+def test_audio_comes_out_as_a_file_of_it_would(tmp_path: Path, form: str) -> None:
+    content = tone(4, form)
+    (tmp_path / "plain").write_bytes(content)
+    write(tmp_path / "test.parquet", [*rows(1), {**rows(1)[0], "audio": {"bytes": content}}])
+    utterance = found(f"hf:{tmp_path}")[1]
+    of_file = read_audio(AudioSource(path=str(tmp_path / "plain")), 16000)
+    np.testing.assert_array_equal(read_audio(utterance.audio, 16000), of_file)
+
+
+@pytest.mark.parametrize("repository", LEADERBOARDS)
+def test_marks_of_a_corpus_are_understood_on_the_leaderboard_too(
+    caches: Path, repository: str
+) -> None:
+    folder = snapshot(caches, repository)
     texts = {
         "gigaspeech": ("WELL <COMMA> YES <PERIOD>", "<MUSIC>"),
         "tedlium": ("so <unk> that 's it(2) {NOISE}", "ignore_time_segment_in_scoring"),
@@ -340,7 +353,14 @@ def test_marks_of_a_corpus_are_understood_on_the_leaderboard_too(caches: Path) -
         for row, text in zip(content, both, strict=True):
             row["text"] = text
         write(folder / config / "test-00000-of-00001.parquet", content)
-    read = {c: [u.text for u in found(f"hf/{c}:{LEADERBOARD}")] for c in texts}
+    read = {c: [u.text for u in found(f"hf/{c}:{repository}")] for c in texts}
     assert read["gigaspeech"] == ["WELL, YES."]
     assert read["tedlium"] == ["so that's it"]
     assert read["ami"] == ["Mm-hmm .", "<SIL>"]
+
+
+def test_the_multilingual_leaderboard_has_corpus_and_language_in_one_name(caches: Path) -> None:
+    folder = snapshot(caches, MULTILINGUAL_LEADERBOARD)
+    write(folder / "mcv_de" / "test-00000-of-00001.parquet", rows(2))
+    first, second = found(f"hf/mcv_de/test:{MULTILINGUAL_LEADERBOARD}")
+    assert (first.language, first.id, second.id) == ("de", "u0", "u1")

@@ -1,7 +1,8 @@
 """What is known of every corpus that has a name here: one table, for readers, lists and docs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from asr_lab.data.config import (
     COMMON_VOICE_SPLITS,
@@ -51,8 +52,8 @@ class Corpus:
     """Who a speaker label stands for; empty if speakers are not known."""
     skipped: str = ""
     """What the reader leaves out or rewrites."""
-    hub: Mapping[str, str] = field(default_factory=dict)
-    """Configuration on the hub -> what it is, where that is not a language."""
+    hub: tuple[str, ...] = ()
+    """Configurations on the hub, where they are no language tags."""
 
 
 CORPORA = (
@@ -78,7 +79,7 @@ CORPORA = (
         columns=Columns(speaker="speaker_id", ids=("id",)),
         licence="CC-BY-4.0",
         speakers="reader",
-        hub={"clean": "clean speech", "other": "other speech", "all": "both"},
+        hub=("clean", "other", "all"),
     ),
     Corpus(
         name="common_voice",
@@ -101,7 +102,7 @@ CORPORA = (
         columns=Columns(text="transcript", speaker="speaker_id", ids=("id",)),
         licence="CC-BY-4.0",
         speakers="reader",
-        hub=dict.fromkeys(LANGUAGE_CODES, ""),
+        hub=tuple(LANGUAGE_CODES),
     ),
     Corpus(
         name="voxpopuli",
@@ -140,7 +141,7 @@ CORPORA = (
         speakers="",
         skipped="utterances of `<SIL>`, `<MUSIC>`, `<NOISE>`, `<OTHER>`; `<COMMA>` and the like "
         "become punctuation",
-        hub=dict.fromkeys(("xs", "s", "m", "l", "xl", "dev", "test"), ""),
+        hub=("xs", "s", "m", "l", "xl", "dev", "test"),
     ),
     Corpus(
         name="spgispeech",
@@ -163,7 +164,7 @@ CORPORA = (
         columns=Columns(speaker="speaker_id", ids=("audio_id",)),
         licence="CC-BY-4.0",
         speakers="participant",
-        hub={"ihm": "head-worn microphones", "sdm": "one far microphone"},
+        hub=("ihm", "sdm"),
     ),
     Corpus(
         name="earnings22",
@@ -175,22 +176,42 @@ CORPORA = (
         columns=Columns(text="transcription", ids=("segment_id", "file_id")),
         licence="CC-BY-SA-4.0",
         speakers="",
-        hub={"chunked": "cut into segments", "full": "whole calls"},
+        hub=("chunked", "full"),
     ),
 )
 """Every corpus, those with a reader of their archive first."""
 
-LEADERBOARD = "hf-audio/esb-datasets-test-only-sorted"
+LEADERBOARDS = ("hf-audio/esb-datasets-test-only-sorted", "hf-audio/open-asr-leaderboard")
 """The test sets of the English leaderboard; configurations are named as corpora are."""
-LEADERBOARD_COLUMNS = Columns(ids=("id",))
+MULTILINGUAL_LEADERBOARD = "nithinraok/asr-leaderboard-datasets"
+"""The test sets of the multilingual one; a configuration is CORPUS_LANGUAGE, such as mcv_de."""
+TAG = re.compile(r"[a-z]{2,3}([_-]\w+)?")
+"""What a configuration that names a language looks like."""
 
 
-def of_repository(repository: str, config: str) -> tuple[Corpus | None, Columns | None]:
-    """Return the corpus of a repository on the hub and its columns there, as far as known."""
-    if repository == LEADERBOARD:
-        return next((c for c in CORPORA if c.name == config), None), LEADERBOARD_COLUMNS
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What is known of a configuration of a repository on the hub."""
+
+    corpus: str = ""
+    """Name of the corpus; empty if it is none of ours."""
+    columns: Columns | None = None
+    language: str = ""
+
+
+def of_repository(repository: str, config: str) -> Source:
+    """Return what is known of a repository ORG/NAME and one of its configurations."""
+    if repository in LEADERBOARDS:
+        return Source(corpus=config, columns=Columns(ids=("id",)), language="en")
+    if repository == MULTILINGUAL_LEADERBOARD:
+        name, _, language = config.partition("_")
+        return Source(corpus=name, columns=Columns(), language=language)
+    language = LANGUAGE_CODES.get(config, config if TAG.fullmatch(config) else "")
     found = next((corpus for corpus in CORPORA if corpus.repository == repository), None)
-    return found, found.columns if found else None
+    if found is None:
+        return Source(language=language)
+    only = found.languages[0] if len(found.languages) == 1 else language
+    return Source(corpus=found.name, columns=found.columns, language=only)
 
 
 HEADER = (
@@ -222,7 +243,7 @@ def _cells(corpus: Corpus) -> Sequence[str]:
         " ".join(languages) if 0 < len(languages) < 20 else f"{len(languages) or 'folders'}",
         " ".join(corpus.splits),
         f"`{corpus.archive}`" if corpus.archive else "-",
-        f"`{corpus.repository}`",
+        f"`{corpus.repository}`" + (f" ({', '.join(corpus.hub)})" if corpus.hub else ""),
         ", ".join(f"`{name}`" if name else "-" for name in named),
         corpus.licence,
         corpus.speakers or "not known",

@@ -2,18 +2,16 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from asr_lab.data.corpora import LANGUAGE_CODES, Corpus, of_repository
+from asr_lab.data.corpora import of_repository
 from asr_lab.data.hub_files import layout
 from asr_lab.data.parquet import SHARD, Unpacked, unpacked
 from asr_lab.data.reading import given_folder
+from asr_lab.data.spoken_text import CLEANERS
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.utils.errors import UserError, unknown
-
-TAG = re.compile(r"[a-z]{2,3}([_-]\w+)?")
 
 
 def read(location: Path | None, config: str, split: str) -> list[Utterance]:
@@ -29,34 +27,31 @@ def read(location: Path | None, config: str, split: str) -> list[Utterance]:
         found = [f"{each}/{name}" for each, splits in there.items() for name in splits]
         raise unknown(f"configuration and split in {folder}:", f"{config}/{split}", found)
     files = there[config][split]
-    corpus = of_repository(_repository(folder))
+    source = of_repository(_repository(folder), config)
     target = _cache() / _label(folder) / f"{config}-{split}-{_digest(files)}"
-    rows = list(unpacked(files, corpus.columns if corpus else None, target))
+    rows = list(unpacked(files, source.columns, target))
     if not rows:
         raise UserError(f"{files[0]} holds no row; download {config}/{split} again")
-    language = _language(corpus, config)
     shard = str(target / SHARD)
-    skipped = corpus.skipped if corpus else ()
+    clean = CLEANERS.get(source.corpus, _as_it_is)
+    texts = [clean(row.text) for row in rows]
     return [
         Utterance(
             id=name,
             audio=AudioSource(path=shard, offset=row.offset, size=row.size)
             if row.size
             else AudioSource(path=row.path or f"{files[0]}: row {number} has no audio"),
-            text=_plain(row.text, corpus),
+            text=text,
             duration=row.duration,
-            language=row.language or language,
+            language=row.language or source.language,
             speaker=row.speaker,
         )
-        for number, (row, name) in enumerate(zip(rows, _ids(rows, split), strict=True))
-        if row.text not in skipped
+        for number, (row, name, text) in enumerate(zip(rows, _ids(rows, split), texts, strict=True))
+        if text is not None
     ]
 
 
-def _plain(text: str, corpus: Corpus | None) -> str:
-    """Return the text with its tags of punctuation written as what they stand for."""
-    for mark, meaning in corpus.marks if corpus else ():
-        text = text.replace(mark, meaning)
+def _as_it_is(text: str) -> str:
     return text
 
 
@@ -79,14 +74,6 @@ def _repository(folder: Path) -> str:
 
 def _label(folder: Path) -> str:
     return _repository(folder).replace("/", "--") or folder.resolve().name
-
-
-def _language(corpus: Corpus | None, config: str) -> str:
-    if corpus and len(corpus.languages) == 1:
-        return corpus.languages[0]
-    if config in LANGUAGE_CODES:
-        return LANGUAGE_CODES[config]
-    return config if TAG.fullmatch(config) else ""
 
 
 def _cache() -> Path:

@@ -135,7 +135,7 @@ def _columns(path: Path, known: Columns | None) -> Columns:
     if known and {known.audio, known.text} <= set(names):
         there = {each: getattr(known, each) for each in ("speaker", "language")}
         kept = {each: name if name in names else "" for each, name in there.items()}
-        ids = tuple(name for name in known.ids if name in names)
+        ids = tuple(name for name in known.ids or ID if name in names)
         return Columns(audio=known.audio, text=known.text, ids=ids, **kept)
     audio = next((field.name for field in schema if _holds_audio(field.type)), "")
     text = _first(TEXT, names)
