@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 import soundfile
 
@@ -19,6 +17,9 @@ from asr_lab.data.names import parse, read_dataset, resolve
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.plugins.loading import installed_plugins
 from asr_lab.utils.errors import UnknownNameError, UserError
+
+pyarrow = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow.parquet")
 
 REGISTRY = installed_plugins().registry
 NAME = "someone/words"
@@ -125,7 +126,7 @@ def test_only_a_few_rows_are_in_memory_at_a_time(
     most: list[int] = []
     original = pyarrow.RecordBatch.to_pylist
 
-    class Watching(pyarrow.parquet.ParquetFile):  # type: ignore[misc]
+    class Watching(pyarrow.parquet.ParquetFile):  # type: ignore[misc, name-defined]
         def iter_batches(self, *arguments: object) -> object:
             for batch in super().iter_batches(*arguments):
                 most.append(len(original(batch)))

@@ -13,6 +13,8 @@ from asr_lab.data.corpora import Columns
 from asr_lab.data.reading import AUDIO_ENDINGS
 from asr_lab.utils.errors import UserError
 
+BUFFER = 2**20
+"""Bytes of a column that are read at a time, so that a row group need not be in memory."""
 ROWS = 32
 """Rows in memory at a time."""
 SHARD, INDEX = "audio.shard", "index.jsonl"
@@ -47,8 +49,8 @@ class Unpacked:
 def unpacked(files: Sequence[Path], known: Columns | None, target: Path) -> Iterator[Unpacked]:
     """Yield the rows of `files` in order, with their audio in the file SHARD of folder `target`.
 
-    Encoded audio in parquet cannot be read at random, so it is copied there, a few rows in memory
-    at a time, unless that was done before; then pyarrow is not needed. Raises UserError for a
+    Encoded audio in parquet cannot be read at random, so it is copied there, never more in memory
+    than a row group, unless that was done before; then pyarrow is not needed. Raises UserError for a
     damaged file, missing columns, a full disk and a missing pyarrow.
     """
     if not target.is_dir():
@@ -109,7 +111,7 @@ def _rows(path: Path, columns: Columns) -> Iterator[Row]:
     named = (columns.audio, columns.text, columns.speaker, columns.language, *columns.ids)
     wanted = list(dict.fromkeys(filter(None, named)))
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
             for group in range(file.num_row_groups):
                 for batch in file.iter_batches(ROWS, [group], wanted):
                     yield from batch.to_pylist()
