@@ -50,8 +50,8 @@ def unpacked(files: Sequence[Path], known: Columns | None, target: Path) -> Iter
     """Yield the rows of `files` in order, with their audio in the file SHARD of folder `target`.
 
     Encoded audio in parquet cannot be read at random, so it is copied there, never more in memory
-    than a row group, unless that was done before; then pyarrow is not needed. Raises UserError for a
-    damaged file, missing columns, a full disk and a missing pyarrow.
+    than a row group, unless that was done before; then pyarrow is not needed. Raises UserError for
+    a damaged file, missing columns, a full disk and a missing pyarrow.
     """
     if not target.is_dir():
         _unpack(files, known, target)
