@@ -6,6 +6,7 @@ from textwrap import shorten
 
 from asr_lab.cli.options import ListingOptions, parse_options
 from asr_lab.cli.tables import short_names, table
+from asr_lab.data.corpora import CORPORA
 from asr_lab.plugins.loading import installed_plugins
 from asr_lab.plugins.specs import DatasetSpec
 
@@ -29,6 +30,8 @@ def run(argv: Sequence[str]) -> int:
     ]
     print(table(rows, ("name", "configurations", "splits", "where", "what")))
     print("\nwritten NAME[/CONFIG][/SPLIT][:LOCATION], for example fleurs/en_us/test:FOLDER")
+    print("corpora that are known on the hub, written hf/CONFIG/SPLIT:ORG/NAME:")
+    print("\n".join(f"  {corpus.repository}" for corpus in CORPORA))
     return 0
 
 

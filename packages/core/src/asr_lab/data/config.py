@@ -3,6 +3,9 @@
 ANY_CONFIG = ("*",)
 """The folders of the location are the configurations."""
 
+ANY_SPLIT = ("*",)
+"""The files of the location say which splits there are."""
+
 SPLIT_TRIPLE = ("train", "dev", "test")
 WHOLE = ("all",)
 """Split of a source that is one split: a manifest, a folder."""
@@ -35,3 +38,24 @@ FLEURS_CONFIGS = tuple(
     """.split()
 )
 """The 102 languages of FLEURS (Conneau et al. 2022, arXiv 2205.12446), by its folder names."""
+
+MLS_FOLDERS = {
+    "de": "german",
+    "en": "english",
+    "es": "spanish",
+    "fr": "french",
+    "it": "italian",
+    "nl": "dutch",
+    "pl": "polish",
+    "pt": "portuguese",
+}
+"""Languages of Multilingual LibriSpeech (Pratap et al. 2020, arXiv 2012.03411) and their names."""
+
+VOXPOPULI_CONFIGS = tuple("cs de en es et fi fr hr hu it lt nl pl ro sk sl en_accented".split())
+"""Languages of VoxPopuli that are transcribed (Wang et al. 2021, arXiv 2101.00390)."""
+
+GIGASPEECH_SPLITS = (*SPLIT_TRIPLE, "xs", "s", "m", "l", "xl")
+"""The corpus' own subsets; `train` is xl."""
+
+SPGISPEECH_SPLITS = (*SPLIT_TRIPLE, "val")
+"""The corpus' own splits; `dev` is val."""

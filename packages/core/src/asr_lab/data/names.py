@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from asr_lab.data.config import ANY_CONFIG
+from asr_lab.data.config import ANY_CONFIG, ANY_SPLIT
 from asr_lab.data.utterance import Utterance
 from asr_lab.plugins.registry import Registry
 from asr_lab.plugins.specs import DatasetSpec, load_target
@@ -62,7 +62,8 @@ class ResolvedDataset:
     @property
     def typed(self) -> str:
         """What to type to get this data set again; the only split there is need not be said."""
-        split = self.split if len(self.spec.splits) > 1 else ""
+        open_ended = len(self.spec.splits) > 1 or self.spec.splits == ANY_SPLIT
+        split = self.split if open_ended else ""
         head = "/".join(part for part in (self.spec.name, self.config, split) if part)
         return f"{head}:{self.location}" if self.location else head
 
@@ -104,6 +105,7 @@ def _find(head: str, registry: Registry) -> tuple[str, DatasetSpec, list[str]]:
     """
     parts = head.split("/")
     everything = registry.all(DatasetSpec)
+    parts[0] = _spelled(parts[0], [spec.name for _, spec in everything])
     owners = [spec for _, spec in everything if spec.name == parts[0]]
     qualified = "/".join(parts[:2])
     if any(f"{plugin}/{spec.name}" == qualified for plugin, spec in everything):
@@ -112,6 +114,12 @@ def _find(head: str, registry: Registry) -> tuple[str, DatasetSpec, list[str]]:
     if not owners:
         _refuse_path(head)
     return parts[0], registry.find(DatasetSpec, parts[0])[1], parts[1:]
+
+
+def _spelled(name: str, known: Sequence[str]) -> str:
+    """Return the one name that differs in underscores only: commonvoice -> common_voice."""
+    alike = {each for each in known if each.replace("_", "") == name.replace("_", "")}
+    return name if name in known or len(alike) != 1 else alike.pop()
 
 
 def _has(spec: DatasetSpec, part: str) -> bool:
@@ -171,7 +179,7 @@ def _closest_config(configs: Iterable[str], wanted: str) -> str:
 
 
 def _known_split(spec: DatasetSpec, split: str) -> str:
-    if split not in spec.splits:
+    if split not in spec.splits and spec.splits != ANY_SPLIT:
         raise _unknown_part(spec, "split", split, spec.splits)
     return split
 
@@ -189,6 +197,8 @@ def resolve(
     """
     name = parse(name_text, registry)
     plugin, spec = registry.find(DatasetSpec, name.name)
+    if spec.choose:
+        return _chosen(name, spec, plugin, default_split, default_config)
     location = _location(spec, name.location)
     return ResolvedDataset(
         spec=spec,
@@ -197,6 +207,20 @@ def resolve(
         split=name.split or _default_split(spec, default_split),
         location=location,
         weight=name.weight,
+    )
+
+
+def _chosen(
+    name: DatasetName, spec: DatasetSpec, plugin: str, default_split: str, default_config: str
+) -> ResolvedDataset:
+    """Let the data set itself say what the name means, for what is there decides."""
+    typed = name.location or str(_location(spec, ""))
+    choose = cast(
+        Callable[[str, str, str, str, str], tuple[Path, str, str]], load_target(spec.choose)
+    )
+    location, config, split = choose(typed, name.config, name.split, default_split, default_config)
+    return ResolvedDataset(
+        spec=spec, plugin=plugin, config=config, split=split, location=location, weight=name.weight
     )
 
 

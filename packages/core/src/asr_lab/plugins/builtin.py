@@ -2,9 +2,14 @@
 
 from asr_lab.data.config import (
     ANY_CONFIG,
+    ANY_SPLIT,
     COMMON_VOICE_SPLITS,
     FLEURS_CONFIGS,
+    GIGASPEECH_SPLITS,
     LIBRISPEECH_SPLITS,
+    MLS_FOLDERS,
+    SPGISPEECH_SPLITS,
+    VOXPOPULI_CONFIGS,
     WHOLE,
 )
 from asr_lab.plugins.hooks import hookimpl
@@ -74,6 +79,49 @@ DATASETS = (
         splits=COMMON_VOICE_SPLITS,
         configs=ANY_CONFIG,
         location="the folder that holds LANGUAGE/SPLIT.tsv and LANGUAGE/clips",
+    ),
+    DatasetSpec(
+        name="mls",
+        summary="Multilingual LibriSpeech: books in eight languages",
+        reader="asr_lab.data.mls:read",
+        configs=tuple(MLS_FOLDERS),
+        location="the folder that holds mls_german, mls_french, …",
+    ),
+    DatasetSpec(
+        name="voxpopuli",
+        summary="VoxPopuli: speeches of the European Parliament in 16 languages",
+        reader="asr_lab.data.voxpopuli:read",
+        configs=VOXPOPULI_CONFIGS,
+        location="the folder that holds LANGUAGE/asr_SPLIT.tsv and LANGUAGE/YEAR",
+    ),
+    DatasetSpec(
+        name="tedlium",
+        summary="TED-LIUM 3: English talks, 452 h",
+        reader="asr_lab.data.tedlium:read",
+        location="the folder that holds TEDLIUM_release-3, or SPLIT/stm and SPLIT/sph",
+    ),
+    DatasetSpec(
+        name="gigaspeech",
+        summary="GigaSpeech: English books, podcasts and videos, 10,000 h",
+        reader="asr_lab.data.gigaspeech:read",
+        splits=GIGASPEECH_SPLITS,
+        location="the folder that holds GigaSpeech.json and audio",
+    ),
+    DatasetSpec(
+        name="spgispeech",
+        summary="SPGISpeech: English earnings calls, 5,000 h",
+        reader="asr_lab.data.spgispeech:read",
+        splits=SPGISPEECH_SPLITS,
+        location="the folder that holds SPLIT.csv and SPLIT",
+    ),
+    DatasetSpec(
+        name="hf",
+        summary="parquet files of the Hugging Face hub, in its cache or in a folder",
+        reader="asr_lab.data.hub:read",
+        choose="asr_lab.data.hub_files:choose",
+        splits=ANY_SPLIT,
+        configs=ANY_CONFIG,
+        location="ORG/NAME on the hub, or a folder of parquet files",
     ),
 )
 

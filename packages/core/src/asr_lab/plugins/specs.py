@@ -58,6 +58,10 @@ class DatasetSpec(Spec):
     of the location are the configurations."""
     bundled: bool = False
     """True if the data come with the plugin, so that no location is needed."""
+    choose: str = ""
+    """Target of `choose(typed, config, split, wanted_split, wanted_config) -> (Path, config,
+    split)`, all strings as in the name, empty where left out; for a data set whose location says
+    which configurations and splits there are."""
     location: str = ""
     """What the location must hold, for the error that asks for it; empty if `bundled`."""
 
