@@ -7,13 +7,19 @@ several processes that want the same folder, one gets it.
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from asr_lab.reproducibility.record import RECORD, RunRecord
 from asr_lab.training.config import RunConfig
 from asr_lab.utils.errors import UserError
 from asr_lab.utils.files import PARTIAL, create_file, is_taken, make_numbered, writing
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 OUTPUTS = Path("outputs")
 
@@ -44,18 +50,43 @@ def claim_folder(
     `before` is what `check_output` returned when the run began: another one is not overwritten.
     Raises what `check_output` raises, and CannotWriteError.
     """
-    check_output(config)
     if not config.output:
         folder = _next_free(f"{config.model.rpartition('/')[2]}-{Path(config.preset).stem}")
     else:
         folder = Path(config.output)
         with writing(folder):
-            if config.overwrite and is_taken(folder):
-                _remove(folder, before)
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.is_dir():
+                check_output(config)
+                folder.mkdir(parents=True, exist_ok=True)
+            with _alone(folder):
+                check_output(config)
+                if config.overwrite and is_taken(folder):
+                    _remove(folder, before)
+                if create_file(folder / RECORD, record(folder).text()):
+                    return folder
+        raise _taken(folder)
     if not create_file(folder / RECORD, record(folder).text()):
         raise _taken(folder)
     return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let other processes that claim a folder wait; a process that is killed lets go.
+
+    Without it, one could take a record away between another's look and its move. Where the system
+    has no such locks, that may happen.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _taken(folder: Path) -> UserError:
@@ -80,10 +111,9 @@ def _remove(folder: Path, before: bytes | None) -> None:
     if record is None:
         raise _in_use(folder)
     try:
-        os.replace(record, held)
-        if before is not None and held.read_bytes() != before:
-            os.replace(held, folder / RECORD)
+        if before is not None and record.read_bytes() != before:
             raise _in_use(folder)
+        os.replace(record, held)
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
