@@ -3,11 +3,10 @@
 import os
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from asr_lab.data.reading import given_folder, number, numbered_lines
+from asr_lab.data.reading import given_folder, number, numbered_lines, unpacking
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.utils.errors import UserError
 
@@ -74,22 +73,12 @@ def _audio_folder(folder: Path, split: str) -> Path:
 def unpack(archive: Path, target: Path) -> None:
     """Unpack the WAV files of a tar archive flat into the folder `target`, all of them or none.
 
-    Several processes may do so at a time: each unpacks under a name of its own, and the first
-    to finish wins. Raises UserError for an archive that holds links, absolute paths or `..`.
+    Several processes may do so at a time. Raises UserError for an archive that holds links,
+    absolute paths or `..`.
     """
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                _unpack_member(tar, member, temporary, archive)
-        temporary.chmod(0o755)
-        try:
-            temporary.rename(target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with unpacking(target) as folder, tarfile.open(archive) as tar:
+        for member in tar:
+            _unpack_member(tar, member, folder, archive)
 
 
 def _unpack_member(

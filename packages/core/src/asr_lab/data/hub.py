@@ -1,7 +1,6 @@
 """Data sets of the Hugging Face hub, read from parquet files on disk; nothing is downloaded."""
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from asr_lab.data.reading import given_folder
 from asr_lab.data.spoken_text import CLEANERS
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.utils.errors import UserError, unknown
+from asr_lab.utils.files import cache_folder
 
 
 def read(location: Path | None, config: str, split: str) -> list[Utterance]:
@@ -28,7 +28,7 @@ def read(location: Path | None, config: str, split: str) -> list[Utterance]:
         raise unknown(f"configuration and split in {folder}:", f"{config}/{split}", found)
     files = there[config][split]
     source = of_repository(_repository(folder), config)
-    target = _cache() / _label(folder) / f"{config}-{split}-{_digest(files)}"
+    target = cache_folder() / "parquet" / _label(folder) / f"{config}-{split}-{_digest(files)}"
     rows = list(unpacked(files, source.columns, target))
     if not rows:
         raise UserError(f"{files[0]} holds no row; download {config}/{split} again")
@@ -74,11 +74,6 @@ def _repository(folder: Path) -> str:
 
 def _label(folder: Path) -> str:
     return _repository(folder).replace("/", "--") or folder.resolve().name
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("ASR_LAB_CACHE") or f"{base}/asr-lab").expanduser() / "parquet"
 
 
 def _digest(files: Sequence[Path]) -> str:

@@ -2,15 +2,13 @@
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from asr_lab.data.corpora import Columns
-from asr_lab.data.reading import AUDIO_ENDINGS
+from asr_lab.data.reading import AUDIO_ENDINGS, unpacking
 from asr_lab.utils.errors import UserError
 
 BUFFER = 2**20
@@ -66,17 +64,8 @@ def _unpack(files: Sequence[Path], known: Columns | None, target: Path) -> None:
     _refuse_without_pyarrow(files[0])
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name[:32]}-", dir=target.parent))
-        try:
-            _write(files, known, temporary)
-            temporary.chmod(0o755)
-            try:
-                temporary.rename(target)
-            except OSError:
-                if not target.is_dir():
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with unpacking(target) as folder:
+            _write(files, known, folder)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(

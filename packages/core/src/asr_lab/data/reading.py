@@ -4,6 +4,8 @@ import gzip
 import io
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -137,3 +139,23 @@ def with_durations(utterances: Iterable[Utterance]) -> list[Utterance]:
         )
         for utterance in found
     ]
+
+
+@contextmanager
+def unpacking(target: Path) -> Iterator[Path]:
+    """Give a new folder to unpack into, which is named `target` once the block ends well.
+
+    Several processes may do so at a time: the first to finish wins. Where the block raises,
+    nothing is left.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name[:32]}-", dir=target.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

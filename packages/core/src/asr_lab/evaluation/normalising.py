@@ -15,13 +15,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from asr_lab.evaluation.normalizers import SLOW, Normalizer, normalizer
+from asr_lab.utils import files
 from asr_lab.utils.errors import UserError
 from asr_lab.utils.files import write_atomically
 
 MANY, PART = 10_000, 1_000
 """Texts from which on processes share the work and results are kept; texts that one takes."""
-FOLDER = "ASR_LAB_CACHE"
-"""Variable that names the folder for what can be made again; empty for keeping nothing."""
 
 
 def normalise(
@@ -57,14 +56,12 @@ def refuse_empty(references: Iterable[str], rule: Normalizer, dataset: str) -> N
 
 
 def cache_folder(texts: int, rule: Normalizer) -> Path | None:
-    """Return where results for so many texts are kept, or None for nowhere."""
+    """Return where results for so many texts are kept; None for nowhere, as an empty CACHE says."""
     if texts < MANY or rule.name not in SLOW:
         return None
-    named = os.environ.get(FOLDER)
-    if named == "":
+    if os.environ.get(files.CACHE) == "":
         return None
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named or Path(base) / "asr-lab") / "normalised"
+    return files.cache_folder() / "normalised"
 
 
 def _made(texts: Sequence[str], rule: Normalizer, processes: int | None) -> list[str]:

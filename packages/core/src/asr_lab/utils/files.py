@@ -19,6 +19,14 @@ from asr_lab.utils.errors import UserError
 EVENT = "asr_lab.files"
 PARTIAL = ".partial-"
 """What names of unfinished files and folders start with; such a name may always be deleted."""
+CACHE = "ASR_LAB_CACHE"
+"""Variable that names the folder for what can be made again."""
+
+
+def cache_folder() -> Path:
+    """Return where what can be made again is kept: $ASR_LAB_CACHE, or in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get(CACHE) or f"{base}/asr-lab").expanduser()
 
 
 class CannotWriteError(UserError):
