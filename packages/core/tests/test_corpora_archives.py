@@ -199,7 +199,7 @@ def test_what_is_missing_is_told_by_every_reader(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "GigaSpeech.json is not JSON"),
+        ("{", "GigaSpeech.json: .* is not JSON"),
         ("[]", "has no list 'audios'"),
         ('{"audios": [{"segments": [{"sid": "a", "subsets": ["{TEST}"]}]}]}', "'a' has no 'text_t"),
     ],
