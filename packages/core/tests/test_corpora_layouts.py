@@ -388,7 +388,7 @@ def test_common_voice_says_what_is_missing(tmp_path: Path) -> None:
     [
         ((), "has no column path"),
         (("client_id\tpath",), "has no column sentence; it has client_id, path"),
-        ((HEADER, "v1\tc1.mp3"), "test.tsv:2 has 2 fields of 6"),
+        ((HEADER, "v1\tc1.mp3"), "test.tsv:2 has 2 fields; the header has 6"),
     ],
 )
 def test_a_table_of_common_voice_that_does_not_fit_is_refused(
