@@ -224,6 +224,15 @@ def test_a_split_of_librispeech_that_is_not_there_is_named(tmp_path: Path) -> No
         librispeech.read(tmp_path / "nothing", "", "dev")
 
 
+def test_a_chapter_of_librispeech_without_its_transcripts_is_not_passed_over(
+    tmp_path: Path,
+) -> None:
+    root = librispeech_root(tmp_path)
+    (root / "train-other-500" / "2" / "3" / "2-3.trans.txt").unlink()
+    with pytest.raises(UserError, match=r"/2/3 has no \*\.trans\.txt; unpack train-other-500\.tar"):
+        librispeech.read(root, "", "train")
+
+
 def wav_bytes(frames: int) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, [0.0] * frames, 16000, format="WAV")

@@ -50,7 +50,7 @@ def _language_folder(root: Path, config: str, split: str) -> Path:
         return root / (config or languages[0])
     if (root / name).exists() and config in ("", root.resolve().name):
         return root
-    there = ", ".join(languages) or "none"
+    there = ", ".join(languages) or "none; unpack one there"
     wanted = f"{config}/{name}" if config else f"one language; say common_voice/LANGUAGE:{root}"
     raise UserError(f"common_voice needs {wanted}; languages with {name} in {root}: {there}")
 

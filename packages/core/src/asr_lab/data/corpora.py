@@ -105,7 +105,7 @@ CORPORA = (
         languages=COVOST_CONFIGS,
         archive="covost_v2.LANGUAGE_TARGET.tsv, LANGUAGE/validated.tsv, LANGUAGE/clips/*.mp3",
         repository="fixie-ai/covost2",
-        columns=Columns(text="sentence", speaker="client_id", ids=("id", "file")),
+        columns=Columns(text="sentence", speaker="client_id", ids=("id",)),
         licence="CC0-1.0",
         speakers="volunteer",
         hub=("de_en", "fr_en", "it_en", "…", "en_de"),

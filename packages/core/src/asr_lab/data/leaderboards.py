@@ -1,5 +1,6 @@
 """Test sets of the leaderboards, and how each is named here; the tables of the documentation."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ BOARDS = (
     _english("LibriSpeech, clean", "librispeech/test.clean", "librispeech/test-clean"),
     _english("LibriSpeech, other", "librispeech/test.other", "librispeech/test-other"),
     _english("GigaSpeech", "gigaspeech/test", "gigaspeech/test"),
-    _english("SPGISpeech", "spgispeech/test"),
+    _english("SPGISpeech", "spgispeech/test", "spgispeech/test"),
     _english("TED-LIUM 3", "tedlium/test", "tedlium/test"),
     _english("VoxPopuli", "voxpopuli/test", "voxpopuli/en/test"),
     _english("AMI, headsets", "ami/test", "ami/ihm/test"),
@@ -120,7 +121,12 @@ def board_table() -> str:
     return _table(
         BOARD_HEADER,
         (
-            (entry.board, entry.title, _code(entry.hub), _code(f"{n}:ROOT" for n in entry.archive))
+            (
+                entry.board,
+                entry.title,
+                _together(entry.hub),
+                _together([f"{name}:ROOT" for name in entry.archive]),
+            )
             for entry in BOARDS
         ),
     )
@@ -131,8 +137,14 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _code(names: Iterable[str]) -> str:
-    return " ".join(f"`{name}`" for name in names) or "-"
+def _together(names: Sequence[str]) -> str:
+    """Return names as a shell would expand them, `a/{x,y}/b`; a dash for none."""
+    if len(names) < 2:
+        return f"`{names[0]}`" if names else "-"
+    head = os.path.commonprefix(names)
+    tail = os.path.commonprefix([name[len(head) :][::-1] for name in names])[::-1]
+    inside = ",".join(name[len(head) : len(name) - len(tail)] for name in names)
+    return f"`{head}{{{inside}}}{tail}`"
 
 
 def _corpus_cells(corpus: Corpus) -> Sequence[str]:

@@ -13,7 +13,7 @@ GIGASPEECH_GARBAGE = {"<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>"}
 """What is not speech; an utterance of it has nothing else (Chen et al. 2021, arXiv 2106.06909)."""
 TEDLIUM_IGNORED = ("ignore_time_segment_in_scoring", "ignore time segment in scoring")
 TEDLIUM_MARKS = re.compile(r"<[^<> ]*>|\{[^{} ]*\}|\[[^][ ]*\]|(?<=\w)\(\d+\)")
-EARNINGS_MARKS = re.compile(r"<[^<>]*>[^\w\s<]*")
+EARNINGS_MARKS = re.compile(r"<[^<>\s]*>[^\w\s<]*")
 """What is no word, such as `<inaudible>` and `<crosstalk>`, and the punctuation behind it."""
 CORAAL_MARKS = re.compile(r"<[^>]+>|/RD-[^/]+/|\((?:[a-zA-Z]+|pause [\d.]+)\)")
 """Noises, names that were taken out, how something is said, and pauses."""
