@@ -9,7 +9,9 @@ import soundfile
 from asr_lab.audio.files import read_audio
 from asr_lab.data import ami
 from asr_lab.data.config import AMI_CONFIGS
+from asr_lab.data.names import read_dataset, resolve
 from asr_lab.data.utterance import Utterance
+from asr_lab.plugins.loading import installed_plugins
 from asr_lab.utils.errors import UserError
 
 HEAD = '<?xml version="1.0" encoding="ISO-8859-1"?>\n'
@@ -62,6 +64,7 @@ def corpus(root: Path, below: str = "", audio: str = "amicorpus") -> Path:
             (1.5, 1.6, between(meeting, 7)),
             (1.75, 2, between(meeting, 8, 9)),
             (3, 2.5, between(meeting, 8)),
+            (3, 3.5, between(meeting, 9)),
         )
         content = "".join(
             SEGMENT.format(m=meeting, n=n, start=start, end=end, words=words)
@@ -108,6 +111,14 @@ def test_splits_are_those_of_the_partition_for_recognition(
 ) -> None:
     ids = [each.id for each in read(corpus(tmp_path), split=split)]
     assert ids == [f"{meeting}-A-0000", f"{meeting}-A-0002"]
+
+
+def test_the_microphone_is_to_be_named(tmp_path: Path) -> None:
+    root, registry = corpus(tmp_path), installed_plugins().registry
+    found = read_dataset(resolve(f"ami/sdm:{root}", registry, "test", "en"))
+    assert [each.id for each in found] == ["ES2004a-A-0000", "ES2004a-A-0002"]
+    with pytest.raises(UserError, match="say ami/CONFIG with one of ihm, ihm-mix, sdm"):
+        resolve(f"ami:{root}", registry, "test", "en")
 
 
 def test_the_partition_has_18_meetings_to_develop_on_and_16_to_test() -> None:

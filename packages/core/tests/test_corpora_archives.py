@@ -195,6 +195,7 @@ def test_a_list_of_gigaspeech_that_is_none_is_told(
     ("table_text", "message"),
     [
         ("wav_filename|transcript\na.wav\n", "val.csv:2 has 1 fields; the header has 2"),
+        ("wav_filename|transcript\na.wav|a|b\n", "val.csv:2 has 3 fields; the header has 2"),
         ("wav_filename|words\na.wav|a\n", "val.csv has no column transcript; it has wav"),
         ("", "val.csv has no column wav_filename"),
     ],

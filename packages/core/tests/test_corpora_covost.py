@@ -8,6 +8,8 @@ import soundfile
 from asr_lab.audio.files import read_audio
 from asr_lab.data import covost
 from asr_lab.data.config import COVOST_CONFIGS
+from asr_lab.data.names import read_dataset, resolve
+from asr_lab.plugins.loading import installed_plugins
 from asr_lab.utils.errors import UserError
 
 VALIDATED = "client_id\tpath\tsentence\tup_votes"
@@ -67,6 +69,14 @@ def test_the_folder_of_a_language_is_a_location_too(tmp_path: Path) -> None:
     assert {"sv-SE", "zh-CN", "en"} < set(COVOST_CONFIGS) and len(COVOST_CONFIGS) == 22
 
 
+def test_the_language_is_that_of_the_model_if_it_is_not_said(tmp_path: Path) -> None:
+    root, registry = corpus(tmp_path), installed_plugins().registry
+    found = read_dataset(resolve(f"covost2:{root}", registry, "test", "de"))
+    assert [each.id for each in found] == ["c2", "c1"]
+    with pytest.raises(UserError, match="covost2 needs a configuration; say covost2/CONFIG"):
+        resolve(f"covost2:{root}", registry, "test")
+
+
 def test_any_table_of_a_language_splits_it(tmp_path: Path) -> None:
     corpus(tmp_path, "en", target="zh-CN")
     assert [each.id for each in covost.read(tmp_path, "en", "test")] == ["c2", "c1"]
@@ -75,6 +85,7 @@ def test_any_table_of_a_language_splits_it(tmp_path: Path) -> None:
 def test_what_the_corpus_own_script_cut_is_taken_as_it_is(tmp_path: Path) -> None:
     root = corpus(tmp_path)
     lines(root / "covost_v2.de_en.test.tsv", CUT, "c4.mp3\tNie.\tNever.\tv3")
+    assert [each.id for each in covost.read(root, "de", "train")] == ["c3", "c4"]
     (root / "de" / "validated.tsv").unlink()
     (found,) = covost.read(root, "de", "test")
     assert (found.id, found.text, found.speaker) == ("c4", "Nie.", "v3")
