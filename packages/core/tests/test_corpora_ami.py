@@ -152,6 +152,15 @@ def test_a_recording_that_is_not_there_is_told_when_it_is_read(tmp_path: Path) -
         read_audio(read(tmp_path)[0].audio, 16000)
 
 
+def test_a_test_meeting_that_is_not_annotated_is_not_passed_over(tmp_path: Path) -> None:
+    root = corpus(tmp_path)
+    for meeting in (TEST, TRAIN):
+        (root / "segments" / f"{meeting}.A.segments.xml").unlink()
+    with pytest.raises(UserError, match=r"segments lacks ES2004a; unpack all of ami_public_manual"):
+        read(root)
+    assert read(root, split="train") == []
+
+
 def test_what_is_missing_is_told_with_what_to_unpack(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"needs corpusResources/meetings\.xml in .*1\.6\.2\.zip"):
         read(tmp_path)

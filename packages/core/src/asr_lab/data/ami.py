@@ -54,7 +54,10 @@ def read(location: Path | None, config: str, split: str) -> Iterator[Utterance]:
     for meeting, speakers in _speakers(_meetings(notes)).items():
         if _split(meeting) != split:
             continue
-        for path in sorted((notes / "segments").glob(f"{meeting}.*.segments.xml")):
+        paths = sorted((notes / "segments").glob(f"{meeting}.*.segments.xml"))
+        if not paths and split != "train":  # not all meetings to train on need be annotated
+            raise UserError(f"{notes / 'segments'} lacks {meeting}; unpack all of {ARCHIVE}.zip")
+        for path in paths:
             agent = path.name.split(".")[1]
             if agent in speakers:  # the others have no channel
                 name = RECORDINGS[config].format(channel=speakers[agent].channel)

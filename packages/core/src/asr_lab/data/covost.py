@@ -49,14 +49,15 @@ def _table(root: Path, folder: Path, language: str, ending: str) -> Path | None:
 def _chosen(table: Path, validated: Path, split: str) -> Iterator[dict[str, str]]:
     """Yield the rows of Common Voice whose clips are of a split, in the order of the table."""
     marks = TRAIN if split == "train" else (split,)
-    wanted = [
-        row["path"]
-        for _, row in rows(table, "\t", ("path", "split"), ragged=True)
-        if row["split"].strip() in marks
-    ]
+    listed = rows(table, "\t", ("path", "split"), ragged=True)
+    wanted = dict.fromkeys(row["path"] for _, row in listed if row["split"].strip() in marks)
     if not validated.exists():
         raise UserError(f"covost2 needs {validated}; unpack {COMMON_VOICE} of Common Voice there")
-    there = {row["path"]: row for _, row in rows(validated, "\t", NEEDED, ragged=True)}
+    there = {  # of a million clips only these, and of those only what is needed
+        row["path"]: {name: row[name] for name in NEEDED}
+        for _, row in rows(validated, "\t", NEEDED, ragged=True)
+        if row["path"] in wanted
+    }
     if missing := [clip for clip in wanted if clip not in there]:
         raise UserError(
             f"{validated} lacks {len(missing)} of {len(wanted)} clips of {table.name}, first "
