@@ -20,6 +20,7 @@ from asr_lab.data.corpora import (
 from asr_lab.data.names import read_dataset, resolve
 from asr_lab.data.utterance import Utterance
 from asr_lab.plugins.loading import installed_plugins
+from asr_lab.utils.errors import UserError
 
 pyarrow = pytest.importorskip("pyarrow")
 pytest.importorskip("pyarrow.parquet")
@@ -108,6 +109,34 @@ def test_the_multilingual_leaderboard_has_corpus_and_language_in_one_name(
     put(repository, "mcv_de", [row("ja", id=0, file_name=f"f{n}.wav") for n in range(2)])
     first, second = found(f"hf/mcv_de/test:{repository}")
     assert (first.language, first.id, second.id) == ("de", "f0", "f1")
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        (
+            f"hf/ami/test:{LEADERBOARDS[0]}",
+            f"{LEADERBOARDS[0]} --repo-type dataset --include 'ami/",
+        ),
+        (f"hf/ami:{LEADERBOARDS[0]}", f"{LEADERBOARDS[0]} --repo-type dataset --include 'ami/*'`"),
+        (f"hf/test:{LEADERBOARDS[0]}", f"{LEADERBOARDS[0]} --repo-type dataset`"),
+        ("hf/release3/test:LIUM/tedlium", "LIUM/tedlium --repo-type dataset`"),
+    ],
+)
+def test_one_test_set_of_many_can_be_downloaded_alone(put: Put, name: str, command: str) -> None:
+    with pytest.raises(UserError) as told:
+        found(name)
+    assert "is not in the hub's cache" in str(told.value)
+    assert f"download it with `hf download {command}" in str(told.value)
+
+
+def test_a_test_set_that_was_not_downloaded_is_told_with_what_to_do(put: Put) -> None:
+    put(LEADERBOARDS[0], "ami", [row("yes", id="a")])
+    assert found(f"hf/ami:{LEADERBOARDS[0]}")[0].text == "yes"
+    message = r"no configuration or split .*'tedlium'.*; or download it with .* 'tedlium/\*'`"
+    with pytest.raises(UserError, match=message) as told:
+        found(f"hf/tedlium/test:{LEADERBOARDS[0]}")
+    assert "\n" not in str(told.value)
 
 
 def test_whole_calls_of_the_leaderboard_are_read_without_marks(put: Put) -> None:

@@ -235,6 +235,16 @@ MULTILINGUAL_LEADERBOARDS = (
     "nithinraok/asr-leaderboard-datasets",
 )
 """Those of the multilingual one; a configuration is CORPUS_LANGUAGE, such as mcv_de."""
+FOLDERED = (
+    *LEADERBOARDS,
+    LONG_FORM,
+    *MULTILINGUAL_LEADERBOARDS,
+    "bezzam/coraal",
+    "distil-whisper/earnings22",
+    "edinburghcstr/ami",
+    "fixie-ai/covost2",
+)
+"""Repositories in which a configuration is a folder, so that it can be downloaded alone."""
 TAG = re.compile(r"[a-z]{2,3}([_-]\w+)?")
 """What a configuration that names a language looks like."""
 PAIR = re.compile(r"([a-z]{2}(?:-[A-Z]{2})?)_[a-z]{2}(?:-[A-Z]{2})?")
