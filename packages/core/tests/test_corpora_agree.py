@@ -19,15 +19,26 @@ from asr_lab.utils.errors import UserError
 
 MILLISECOND = 1e-3
 READERS = (
+    "ami",
+    "checks",
     "common_voice",
+    "coraal",
+    "covost",
+    "earnings",
     "fleurs",
     "folder",
+    "gigaspeech",
+    "hub",
     "kaldi",
+    "leaderboards",
     "lhotse",
     "librispeech",
     "manifests",
+    "mls",
     "names",
-    "checks",
+    "spgispeech",
+    "tedlium",
+    "voxpopuli",
 )
 
 

@@ -224,6 +224,15 @@ def test_a_split_of_librispeech_that_is_not_there_is_named(tmp_path: Path) -> No
         librispeech.read(tmp_path / "nothing", "", "dev")
 
 
+def test_a_chapter_of_librispeech_without_its_transcripts_is_not_passed_over(
+    tmp_path: Path,
+) -> None:
+    root = librispeech_root(tmp_path)
+    (root / "train-other-500" / "2" / "3" / "2-3.trans.txt").unlink()
+    with pytest.raises(UserError, match=r"/2/3 has no \*\.trans\.txt; unpack train-other-500\.tar"):
+        librispeech.read(root, "", "train")
+
+
 def wav_bytes(frames: int) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, [0.0] * frames, 16000, format="WAV")
@@ -388,7 +397,7 @@ def test_common_voice_says_what_is_missing(tmp_path: Path) -> None:
     [
         ((), "has no column path"),
         (("client_id\tpath",), "has no column sentence; it has client_id, path"),
-        ((HEADER, "v1\tc1.mp3"), "test.tsv:2 has 2 fields of 6"),
+        ((HEADER, "v1\tc1.mp3"), "test.tsv:2 has 2 fields; the header has 6"),
     ],
 )
 def test_a_table_of_common_voice_that_does_not_fit_is_refused(

@@ -11,7 +11,6 @@ import soundfile
 
 from asr_lab.audio.files import read_audio
 from asr_lab.data import hub, parquet
-from asr_lab.data.corpora import CORPORA, LEADERBOARDS, MULTILINGUAL_LEADERBOARD
 from asr_lab.data.hub_files import layout
 from asr_lab.data.names import parse, read_dataset, resolve
 from asr_lab.data.utterance import AudioSource, Utterance
@@ -305,30 +304,6 @@ def test_ids_are_a_column_whose_values_differ(tmp_path: Path) -> None:
     assert [u.id for u in found(f"hf:{tmp_path}")] == [f"test-000000{n}" for n in range(3)]
 
 
-@pytest.mark.parametrize("corpus", CORPORA, ids=lambda corpus: corpus.name)
-def test_every_corpus_is_read_from_its_repository_on_the_hub(caches: Path, corpus: object) -> None:
-    assert isinstance(corpus, type(CORPORA[0]))
-    columns = corpus.columns
-    config = next(iter(corpus.hub), corpus.languages[0] if corpus.languages else "de")
-    row: dict[str, object] = {
-        columns.audio: {"bytes": tone(2), "path": "x.flac"},
-        columns.text: "It 's good",
-        "raw_text": "WRONG",
-        "duration": 0.3,
-    }
-    row.update(dict.fromkeys(columns.ids, "1089-1-0001"))
-    if columns.speaker:
-        row[columns.speaker] = "anna" if corpus.speakers else "N/A"
-    write(snapshot(caches, corpus.repository) / config / "test.parquet", [row])
-    (utterance,) = found(f"hf/{config}/test:{corpus.repository}")
-    text = "It's good" if corpus.name == "tedlium" else "It 's good"
-    assert (utterance.text, utterance.id) == (text, "1089-1-0001")
-    assert utterance.speaker == ("anna" if corpus.speakers else "")
-    only = corpus.languages[0] if len(corpus.languages) == 1 else config
-    assert utterance.language == {"german": "de"}.get(only, only)
-    assert len(read_audio(utterance.audio, 16000)) == 4800
-
-
 @pytest.mark.parametrize("form", ["FLAC", "WAV", "OGG", "MP3"])
 def test_audio_comes_out_as_a_file_of_it_would(tmp_path: Path, form: str) -> None:
     content = tone(4, form)
@@ -337,31 +312,3 @@ def test_audio_comes_out_as_a_file_of_it_would(tmp_path: Path, form: str) -> Non
     utterance = found(f"hf:{tmp_path}")[1]
     of_file = read_audio(AudioSource(path=str(tmp_path / "plain")), 16000)
     np.testing.assert_array_equal(read_audio(utterance.audio, 16000), of_file)
-
-
-@pytest.mark.parametrize("repository", LEADERBOARDS)
-def test_marks_of_a_corpus_are_understood_on_the_leaderboard_too(
-    caches: Path, repository: str
-) -> None:
-    folder = snapshot(caches, repository)
-    texts = {
-        "gigaspeech": ("WELL <COMMA> YES <PERIOD>", "<MUSIC>"),
-        "tedlium": ("so <unk> that 's it(2) {NOISE}", "ignore_time_segment_in_scoring"),
-        "ami": ("Mm-hmm .", "<SIL>"),
-    }
-    for config, both in texts.items():
-        content = rows(2)
-        for row, text in zip(content, both, strict=True):
-            row["text"] = text
-        write(folder / config / "test-00000-of-00001.parquet", content)
-    read = {c: [u.text for u in found(f"hf/{c}:{repository}")] for c in texts}
-    assert read["gigaspeech"] == ["WELL, YES."]
-    assert read["tedlium"] == ["so that's it"]
-    assert read["ami"] == ["Mm-hmm .", "<SIL>"]
-
-
-def test_the_multilingual_leaderboard_has_corpus_and_language_in_one_name(caches: Path) -> None:
-    folder = snapshot(caches, MULTILINGUAL_LEADERBOARD)
-    write(folder / "mcv_de" / "test-00000-of-00001.parquet", rows(2))
-    first, second = found(f"hf/mcv_de/test:{MULTILINGUAL_LEADERBOARD}")
-    assert (first.language, first.id, second.id) == ("de", "u0", "u1")

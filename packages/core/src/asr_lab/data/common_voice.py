@@ -1,13 +1,15 @@
 """Common Voice as it unpacks: LANGUAGE with a .tsv per split and clips in MP3."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 from asr_lab.data.reading import UNKNOWN, given_folder, number, numbered_lines, with_durations
+from asr_lab.data.tables import rows
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.utils.errors import UserError
 
 NEEDED = ("path", "sentence", "client_id")
+"""Columns; trailing empty ones are missing in some releases, and these come before."""
 
 
 def read(location: Path | None, config: str, split: str) -> list[Utterance]:
@@ -20,15 +22,24 @@ def read(location: Path | None, config: str, split: str) -> list[Utterance]:
     folder = _language_folder(given_folder(location, "common_voice"), config, split)
     lengths = _durations(folder / "clip_durations.tsv")
     return with_durations(
-        Utterance(
-            id=Path(clip).stem,
-            audio=AudioSource(path=str(folder / "clips" / clip)),
-            text=row["sentence"].strip(),
-            duration=lengths.get(clip, UNKNOWN),
-            language=config or row.get("locale") or folder.name,
-            speaker=row["client_id"],
-        )
-        for row, clip in _rows(folder / f"{split}.tsv")
+        utterance(row, folder / "clips", config or row.get("locale") or folder.name, lengths)
+        for _, row in rows(folder / f"{split}.tsv", "\t", NEEDED, ragged=True)
+    )
+
+
+def utterance(
+    row: Mapping[str, str], clips: Path, language: str, lengths: Mapping[str, float] | None = None
+) -> Utterance:
+    """Return the utterance of a row; `lengths` are seconds by name of the clip."""
+    name = Path(row["path"]).name
+    clip = name if Path(name).suffix else f"{name}.mp3"
+    return Utterance(
+        id=Path(clip).stem,
+        audio=AudioSource(path=str(clips / clip)),
+        text=row["sentence"].strip(),
+        duration=(lengths or {}).get(clip, UNKNOWN),
+        language=language,
+        speaker=row["client_id"],
     )
 
 
@@ -39,34 +50,17 @@ def _language_folder(root: Path, config: str, split: str) -> Path:
         return root / (config or languages[0])
     if (root / name).exists() and config in ("", root.resolve().name):
         return root
-    there = ", ".join(languages) or "none"
+    there = ", ".join(languages) or "none; unpack one there"
     wanted = f"{config}/{name}" if config else f"one language; say common_voice/LANGUAGE:{root}"
     raise UserError(f"common_voice needs {wanted}; languages with {name} in {root}: {there}")
-
-
-def _rows(path: Path) -> Iterator[tuple[dict[str, str], str]]:
-    """Yield each row by column name, and the file name of its clip."""
-    lines = numbered_lines(path)
-    _, first = next(lines, (0, ""))
-    header = first.split("\t")
-    if missing := [column for column in NEEDED if column not in header]:
-        raise UserError(f"{path} has no column {missing[0]}; it has {', '.join(header)}")
-    for line, text in lines:
-        fields = text.split("\t")
-        # Trailing empty columns are missing in some releases; what is needed comes before.
-        if len(fields) <= max(header.index(column) for column in NEEDED):
-            raise UserError(f"{path}:{line} has {len(fields)} fields of {len(header)}")
-        row = dict(zip(header, fields, strict=False))
-        clip = Path(row["path"]).name
-        yield row, clip if Path(clip).suffix else f"{clip}.mp3"
 
 
 def _durations(path: Path) -> dict[str, float]:
     """Return file name -> seconds; the table is in milliseconds."""
     if not path.exists():
         return {}
-    rows = ((line, text.split("\t")) for line, text in numbered_lines(path))
-    next(rows, None)
+    lines = ((line, text.split("\t")) for line, text in numbered_lines(path))
+    next(lines, None)
     return {
-        fields[0]: number(fields[-1], "duration", f"{path}:{line}") / 1000 for line, fields in rows
+        fields[0]: number(fields[-1], "duration", f"{path}:{line}") / 1000 for line, fields in lines
     }

@@ -7,6 +7,9 @@ ANY_SPLIT = ("*",)
 """The files of the location say which splits there are."""
 
 SPLIT_TRIPLE = ("train", "dev", "test")
+TEST_ONLY = ("test",)
+"""Splits of a corpus that is made to be evaluated on: nobody trains on it by default."""
+
 WHOLE = ("all",)
 """Split of a source that is one split: a manifest, a folder."""
 
@@ -59,3 +62,14 @@ GIGASPEECH_SPLITS = (*SPLIT_TRIPLE, "xs", "s", "m", "l", "xl")
 
 SPGISPEECH_SPLITS = (*SPLIT_TRIPLE, "val")
 """The corpus' own splits; `dev` is val."""
+
+AMI_CONFIGS = ("ihm", "ihm-mix", "sdm")
+"""Microphones: each speaker's headset, all headsets in one, one microphone on the table."""
+
+CORAAL_CONFIGS = tuple("ATL DCA DCB DTA LES PRV ROC VLD".split())
+"""Components of CORAAL, by where it was recorded."""
+
+COVOST_CONFIGS = tuple(
+    "ar ca cy de en es et fa fr id it ja lv mn nl pt ru sl sv-SE ta tr zh-CN".split()
+)
+"""Languages that are spoken in CoVoST 2 (Wang et al. 2020, arXiv 2007.10310)."""

@@ -1,10 +1,10 @@
 """GigaSpeech as it is distributed: GigaSpeech.json and the recordings it names."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from asr_lab.data.reading import given_folder, number, open_text
+from asr_lab.data.json_stream import members
+from asr_lab.data.reading import given_folder, number
 from asr_lab.data.spoken_text import gigaspeech as words
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.utils.errors import UserError
@@ -16,15 +16,16 @@ def read(location: Path | None, config: str, split: str) -> Iterator[Utterance]:
     """Read a subset (Chen et al. 2021, arXiv 2106.06909) in the order of the list.
 
     The location holds GigaSpeech.json and the folder audio. Segments are parts of recordings.
-    What is not speech is left out, and tags become punctuation; speakers are not known. Raises
-    UserError for what is not there, and for a list that is none.
+    The list of more than a gigabyte is read a recording at a time. What is not speech is left out,
+    and tags become punctuation; speakers are not known. Raises UserError for what is not there, and
+    for a list that is none.
     """
     root = given_folder(location, "gigaspeech")
     path = root / "GigaSpeech.json"
     if not path.exists():
         raise UserError(f"gigaspeech needs GigaSpeech.json in {root}; download it first")
     wanted = "{" + ALIASES.get(split, split).upper() + "}"
-    for recording in _recordings(path):
+    for recording in _objects(members(path, "audios")):
         audio = str(root / str(recording.get("path")))
         for segment in _objects(recording.get("segments")):
             if wanted not in _subsets(segment, recording):
@@ -34,21 +35,10 @@ def read(location: Path | None, config: str, split: str) -> Iterator[Utterance]:
                 yield _utterance(segment, audio, text, where)
 
 
-def _recordings(path: Path) -> list[Mapping[str, object]]:
-    with open_text(path) as file:
-        try:
-            content = json.load(file)
-        except ValueError as error:
-            if isinstance(error, UnicodeDecodeError):
-                raise
-            raise UserError(f"{path} is not JSON: {error}; download it again") from error
-    if not isinstance(content, dict) or not isinstance(content.get("audios"), list):
-        raise UserError(f"{path} has no list 'audios'; download it again")
-    return _objects(content["audios"])
-
-
-def _objects(value: object) -> list[Mapping[str, object]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _objects(items: object) -> Iterator[Mapping[str, object]]:
+    """Yield what is an object; of what is no list, nothing."""
+    if isinstance(items, Iterator | list):
+        yield from (item for item in items if isinstance(item, dict))
 
 
 def _subsets(segment: Mapping[str, object], recording: Mapping[str, object]) -> list[str]:

@@ -19,7 +19,7 @@ def read(location: Path | None, config: str, split: str) -> list[Utterance]:
 
     Audio is the column of bytes and path; what the columns of known corpora are called is in
     `asr_lab.data.corpora`. It is unpacked once, below $ASR_LAB_CACHE. The id is the first column
-    whose values all differ, else the number of the row.
+    whose values all differ, else all of them together, the audio's name or the number of the row.
     """
     folder = given_folder(location, "hf")
     there = layout(folder)
@@ -56,9 +56,11 @@ def _as_it_is(text: str) -> str:
 
 
 def _ids(rows: Sequence[Unpacked], split: str) -> Iterator[str]:
-    """Return ids that all differ."""
-    for column in range(min(len(row.names) for row in rows)):
-        names = [row.names[column] for row in rows]
+    """Return ids that all differ: those of a column, of all together, of the audio, or numbers."""
+    columns = min(len(row.names) for row in rows)
+    *known, audio = ([row.names[each] for row in rows] for each in range(columns))
+    together = ["-".join(row.names[: columns - 1]) for row in rows]
+    for names in (*known, together, audio):
         if all(names) and len(set(names)) == len(names):
             return iter(names)
     return (f"{split}-{number:07d}" for number in range(len(rows)))

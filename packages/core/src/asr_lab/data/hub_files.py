@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from asr_lab.utils.errors import UserError, unknown
+from asr_lab.data.corpora import FOLDERED
+from asr_lab.utils.errors import UnknownNameError, UserError, unknown
 
 Layout: TypeAlias = dict[str, dict[str, list[Path]]]
 """Configuration -> split -> parquet files in order."""
@@ -23,6 +24,7 @@ ALIASES = {
     "test": ("test.clean", "test_clean"),
 }
 """Other names of our splits, for one that was not said."""
+SPLITS = {*ALIASES, *(name for names in ALIASES.values() for name in names), "test.other"}
 
 
 def choose(
@@ -34,7 +36,7 @@ def choose(
     lone part of the name may be either, a configuration or a split. Raises UserError with what to
     download where it is not there, and UnknownNameError for a configuration or a split it lacks.
     """
-    folder = locate(typed)
+    folder = locate(typed, "" if not split and config in SPLITS else config)
     there = layout(folder)
     if not there:
         raise UserError(f"{typed} holds no parquet file; {download(typed, REVISIONS[1])}")
@@ -45,8 +47,11 @@ def choose(
     return folder, config, _split(there[config], split, wanted_split, f"{typed}/{config}")
 
 
-def locate(typed: str) -> Path:
-    """Return the folder that `typed` names: itself, or a snapshot in the hub's cache."""
+def locate(typed: str, config: str = "") -> Path:
+    """Return the folder that `typed` names: itself, or a snapshot in the hub's cache.
+
+    `config` is what is wanted of it, for the advice where it is not there.
+    """
     folder = Path(typed).expanduser()
     if folder.is_dir():
         return folder
@@ -61,15 +66,17 @@ def locate(typed: str) -> Path:
         raise UserError(
             f"{typed} has no parquet file in the hub's cache; {download(typed, REVISIONS[1])}"
         )
-    raise UserError(f"{typed} is not in the hub's cache {cache_folder()}; {download(typed)}")
+    advice = download(typed, config=config)
+    raise UserError(f"{typed} is not in the hub's cache {cache_folder()}; {advice}")
 
 
-def download(typed: str, revision: str = "") -> str:
-    """Return what to do to have a data set on disk."""
+def download(typed: str, revision: str = "", config: str = "") -> str:
+    """Return what to do to have a data set on disk, or one configuration where that can be had."""
     if not NAME.fullmatch(typed):
         return "name a folder that does"
     of = f" --revision {revision}" if revision else ""
-    return f"download it with `hf download {typed} --repo-type dataset{of}`"
+    part = f" --include '{config}/*'" if config and typed in FOLDERED else ""
+    return f"download it with `hf download {typed} --repo-type dataset{of}{part}`"
 
 
 def cache_folder() -> Path:
@@ -186,7 +193,10 @@ def _config(there: Layout, config: str, wanted: str, typed: str) -> str:
         return config
     if config:
         splits = {split for each in there.values() for split in each}
-        raise unknown(f"configuration or split of {typed}:", config, {*there, *splits})
+        error = unknown(f"configuration or split of {typed}:", config, {*there, *splits})
+        if typed in FOLDERED:
+            raise UnknownNameError(f"{error}; or {download(typed, config=config)}")
+        raise error
     if (found := _default_config(there, wanted)) is not None:
         return found
     raise UserError(f"{typed} needs a configuration; say hf/CONFIG with one of {', '.join(there)}")

@@ -26,19 +26,29 @@ def read(location: Path | None, config: str, split: str) -> list[Utterance]:
     if not folders:
         there = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir())) or "no folder"
         wanted = " or ".join(ALIASES.get(split, (split,)))
-        raise UserError(f"librispeech needs {wanted} in {root}; found {there}")
+        raise UserError(
+            f"librispeech needs {wanted} in {root}; found {there}; unpack it from openslr.org/12"
+        )
     return with_durations(u for folder in folders for u in _utterances(folder))
 
 
 def _utterances(folder: Path) -> Iterator[Utterance]:
-    for transcripts in sorted(folder.glob("*/*/*.trans.txt")):
-        for _, line in numbered_lines(transcripts):
-            name, _, text = line.partition(" ")
-            yield Utterance(
-                id=name,
-                audio=AudioSource(path=str(transcripts.parent / f"{name}.flac")),
-                text=text.strip(),
-                duration=UNKNOWN,
-                language="en",
-                speaker=transcripts.parent.parent.name,
-            )
+    for chapter in sorted(folder.glob("*/*")):
+        transcripts = next(iter(sorted(chapter.glob("*.trans.txt"))), None)
+        if transcripts is not None:
+            yield from _chapter(transcripts)
+        elif any(chapter.glob("*.flac")):
+            raise UserError(f"{chapter} has no *.trans.txt; unpack {folder.name}.tar.gz again")
+
+
+def _chapter(transcripts: Path) -> Iterator[Utterance]:
+    for _, line in numbered_lines(transcripts):
+        name, _, text = line.partition(" ")
+        yield Utterance(
+            id=name,
+            audio=AudioSource(path=str(transcripts.parent / f"{name}.flac")),
+            text=text.strip(),
+            duration=UNKNOWN,
+            language="en",
+            speaker=transcripts.parent.parent.name,
+        )

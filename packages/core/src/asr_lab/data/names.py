@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from asr_lab.data.config import ANY_CONFIG, ANY_SPLIT
+from asr_lab.data.config import ANY_CONFIG, ANY_SPLIT, TEST_ONLY
 from asr_lab.data.utterance import Utterance
 from asr_lab.plugins.registry import Registry
 from asr_lab.plugins.specs import DatasetSpec, load_target
 from asr_lab.utils.errors import UnknownNameError, UserError, unknown
 
 FORM = "NAME[/CONFIG][/SPLIT][:LOCATION][*WEIGHT]"
+OPEN = (ANY_SPLIT, TEST_ONLY)
+"""Splits of a source that has one, which is nevertheless to be said."""
 LISTED = 6
 """Most choices that an error lists; of more, it names the closest."""
 WEIGHT = re.compile(r"\*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)$", re.IGNORECASE)
@@ -61,9 +63,8 @@ class ResolvedDataset:
 
     @property
     def typed(self) -> str:
-        """What to type to get this data set again; the only split there is need not be said."""
-        open_ended = len(self.spec.splits) > 1 or self.spec.splits == ANY_SPLIT
-        split = self.split if open_ended else ""
+        """What to type to get this data set again; a split that needs no name is left out."""
+        split = "" if self.split == _only_split(self.spec) else self.split
         head = "/".join(part for part in (self.spec.name, self.config, split) if part)
         return f"{head}:{self.location}" if self.location else head
 
@@ -189,11 +190,11 @@ def resolve(
 ) -> ResolvedDataset:
     """Find the data set that `name_text` means, with what was left out filled in.
 
-    A missing split is `default_split` where there is one; a source with one split is that split,
-    and an evaluation split other than `train` falls back to `test`, then to the last. A missing
-    configuration is that of the language `default_config`, else the only one. A missing location
-    is `$ASR_LAB_DATA/NAME`. Raises what `parse` raises, and UserError where a choice is open or
-    the location is not there.
+    A missing split is `default_split` where there is one; a source with one split is that split
+    unless it is a test set, and an evaluation split other than `train` falls back to `test`, then
+    to the last. A missing configuration is that of the language `default_config`, else the only
+    one. A missing location is `$ASR_LAB_DATA/NAME`. Raises what `parse` raises, and UserError where
+    a choice is open or the location is not there.
     """
     name = parse(name_text, registry)
     plugin, spec = registry.find(DatasetSpec, name.name)
@@ -227,9 +228,16 @@ def _chosen(
 def _default_split(spec: DatasetSpec, wanted: str) -> str:
     if wanted in spec.splits:
         return wanted
-    if len(spec.splits) == 1 or wanted != "train":
+    if wanted != "train":
         return "test" if "test" in spec.splits else spec.splits[-1]
+    if only := _only_split(spec):
+        return only
     raise _unknown_part(spec, "split", wanted, spec.splits)
+
+
+def _only_split(spec: DatasetSpec) -> str:
+    """Return the split of a source that is one split, which is no test set; empty for others."""
+    return spec.splits[0] if len(spec.splits) == 1 and spec.splits not in OPEN else ""
 
 
 def _default_config(spec: DatasetSpec, wanted: str, location: Path | None) -> str:

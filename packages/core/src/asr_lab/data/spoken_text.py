@@ -13,6 +13,11 @@ GIGASPEECH_GARBAGE = {"<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>"}
 """What is not speech; an utterance of it has nothing else (Chen et al. 2021, arXiv 2106.06909)."""
 TEDLIUM_IGNORED = ("ignore_time_segment_in_scoring", "ignore time segment in scoring")
 TEDLIUM_MARKS = re.compile(r"<[^<> ]*>|\{[^{} ]*\}|\[[^][ ]*\]|(?<=\w)\(\d+\)")
+EARNINGS_MARKS = re.compile(r"<[^<>\s]*>[^\w\s<]*")
+"""What is no word, such as `<inaudible>` and `<crosstalk>`, and the punctuation behind it."""
+CORAAL_MARKS = re.compile(r"<[^>]+>|/RD-[^/]+/|\((?:[a-zA-Z]+|pause [\d.]+)\)")
+"""Noises, names that were taken out, how something is said, and pauses."""
+BRACKETS = str.maketrans("", "", "[]")
 APOSTROPHE = re.compile(r"(?<=\w) '(?=(?:s|t|d|m|ll|re|ve)(?: |$))", re.IGNORECASE)
 
 
@@ -33,14 +38,27 @@ def tedlium(text: str) -> str | None:
     return APOSTROPHE.sub("'", words) or None
 
 
+def earnings(text: str) -> str | None:
+    """Return a transcript of Rev without what is no word; None if nothing is left."""
+    return " ".join(EARNINGS_MARKS.sub(" ", text).split()) or None
+
+
+def coraal(text: str) -> str | None:
+    """Return a turn without marks, words in brackets (two speak at a time) kept; None if empty."""
+    return " ".join(CORAAL_MARKS.sub("", text.translate(BRACKETS)).split()) or None
+
+
 def spoken(text: str) -> str | None:
     """Return a transcript that has no marks as it is, None for an empty one."""
     return text or None
 
 
 CLEANERS: Mapping[str, Callable[[str], str | None]] = {
+    "earnings21": earnings,
+    "earnings22": earnings,
     "gigaspeech": gigaspeech,
     "tedlium": tedlium,
+    "tedlium_long": tedlium,
     "voxpopuli": spoken,
 }
 """By name of the corpus; the transcripts of others are taken as they are."""

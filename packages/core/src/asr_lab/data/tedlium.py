@@ -1,6 +1,7 @@
 """TED-LIUM as it unpacks: SPLIT/stm with a table of segments and SPLIT/sph with the talks."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from asr_lab.data.reading import given_folder, number, numbered_lines
@@ -19,19 +20,42 @@ def read(location: Path | None, config: str, split: str) -> Iterator[Utterance]:
     scored or have no words are left out. Raises UserError for what is not there and a line that
     does not fit.
     """
-    root = given_folder(location, "tedlium")
+    for table in _tables(given_folder(location, "tedlium"), split):
+        yield from _segments(table)
+
+
+def read_talks(location: Path | None, config: str, split: str) -> Iterator[Utterance]:
+    """Read a split like `read`, but a whole talk as one utterance.
+
+    It goes from the start of its first segment that is scored to the end of the last (Radford et
+    al. 2022, arXiv 2212.04356, appendix A.2), and its text is that of those segments.
+    """
+    for table in _tables(given_folder(location, "tedlium_long"), split):
+        segments = sorted(_segments(table), key=lambda each: each.audio.start)
+        if not segments:
+            continue
+        start = segments[0].audio.start
+        length = round(max(each.audio.start + each.duration for each in segments) - start, 6)
+        audio = replace(segments[0].audio, duration=length)
+        text = " ".join(each.text for each in segments)
+        yield replace(segments[0], id=table.stem, audio=audio, text=text, duration=length)
+
+
+def _tables(root: Path, split: str) -> list[Path]:
     for below in ("TEDLIUM_release-3", "legacy"):
         root = root / below if (root / below).is_dir() else root
-    tables = sorted((root / split / "stm").glob("*.stm"))
-    if not tables:
-        raise UserError(
-            f"tedlium needs {split}/stm/*.stm in {root}; unpack TEDLIUM_release-3.tgz of "
-            "openslr.org/51 there"
-        )
-    for table in tables:
-        for line, text in numbered_lines(table):
-            if not text.startswith(";;") and (found := _utterance(text, table, line)):
-                yield found
+    if tables := sorted((root / split / "stm").glob("*.stm")):
+        return tables
+    raise UserError(
+        f"tedlium needs {split}/stm/*.stm in {root}; unpack TEDLIUM_release-3.tgz of "
+        "openslr.org/51 there"
+    )
+
+
+def _segments(table: Path) -> Iterator[Utterance]:
+    for line, text in numbered_lines(table):
+        if not text.startswith(";;") and (found := _utterance(text, table, line)):
+            yield found
 
 
 def _utterance(text: str, table: Path, line: int) -> Utterance | None:

@@ -1,14 +1,18 @@
 """What the core itself registers: it is a plugin like any other."""
 
 from asr_lab.data.config import (
+    AMI_CONFIGS,
     ANY_CONFIG,
     ANY_SPLIT,
     COMMON_VOICE_SPLITS,
+    CORAAL_CONFIGS,
+    COVOST_CONFIGS,
     FLEURS_CONFIGS,
     GIGASPEECH_SPLITS,
     LIBRISPEECH_SPLITS,
     MLS_FOLDERS,
     SPGISPEECH_SPLITS,
+    TEST_ONLY,
     VOXPOPULI_CONFIGS,
     WHOLE,
 )
@@ -101,6 +105,12 @@ DATASETS = (
         location="the folder that holds TEDLIUM_release-3, or SPLIT/stm and SPLIT/sph",
     ),
     DatasetSpec(
+        name="tedlium_long",
+        summary="TED-LIUM 3, whole talks",
+        reader="asr_lab.data.tedlium:read_talks",
+        location="the folder that holds TEDLIUM_release-3, or SPLIT/stm and SPLIT/sph",
+    ),
+    DatasetSpec(
         name="gigaspeech",
         summary="GigaSpeech: English books, podcasts and videos, 10,000 h",
         reader="asr_lab.data.gigaspeech:read",
@@ -113,6 +123,42 @@ DATASETS = (
         reader="asr_lab.data.spgispeech:read",
         splits=SPGISPEECH_SPLITS,
         location="the folder that holds SPLIT.csv and SPLIT",
+    ),
+    DatasetSpec(
+        name="ami",
+        summary="AMI: English meetings, 100 h, by three kinds of microphone",
+        reader="asr_lab.data.ami:read",
+        configs=AMI_CONFIGS,
+        location="the folder that holds words, segments, corpusResources and amicorpus",
+    ),
+    DatasetSpec(
+        name="earnings21",
+        summary="Earnings-21: English earnings calls, 39 h, whole",
+        reader="asr_lab.data.earnings:read_21",
+        splits=TEST_ONLY,
+        location="the folder that holds media and transcripts/nlp_references",
+    ),
+    DatasetSpec(
+        name="earnings22",
+        summary="Earnings-22: earnings calls in the Englishes of 27 countries, 119 h, whole",
+        reader="asr_lab.data.earnings:read_22",
+        splits=TEST_ONLY,
+        location="the folder that holds media and transcripts/nlp_references",
+    ),
+    DatasetSpec(
+        name="coraal",
+        summary="CORAAL: interviews in African American Language, whole",
+        reader="asr_lab.data.coraal:read",
+        splits=TEST_ONLY,
+        configs=CORAAL_CONFIGS,
+        location="the folder that holds COMPONENT with its .wav and .txt files",
+    ),
+    DatasetSpec(
+        name="covost2",
+        summary="CoVoST 2: transcripts of Common Voice 4 in 22 languages",
+        reader="asr_lab.data.covost:read",
+        configs=COVOST_CONFIGS,
+        location="the folder that holds LANGUAGE of Common Voice 4, and covost_v2.*.tsv",
     ),
     DatasetSpec(
         name="hf",
