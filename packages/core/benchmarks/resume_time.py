@@ -5,8 +5,11 @@
 trains a large Fast Conformer on `spoken/en` with loader workers and an average until there is a
 checkpoint, kills it, and resumes it as the command does, several times, each in a process of its
 own. The clock starts with the process. An item is the time in a part of the start less that in the
-parts within it; `other` is what no item covers. The first step compiles and chooses kernels: the
-total has the second in its place.
+parts within it; `other` is what no item covers. Files are read and their digests taken on several
+threads, and their item is the time until the last is done; weights are mapped from their files, and
+so read when they go into the model. The first step compiles and chooses kernels: the total has the
+second in its place. `imports_compiler` says whether torch's compiler was imported by then, which
+only `--train.compile` should do.
 """
 
 import argparse
@@ -44,8 +47,8 @@ ITEMS = {
     "asr_lab.training.trainer:build_learner": "model and optimizer",
     "asr_lab.training.run_folder:environment_with_plugins": "environment",
     "asr_lab.training.run_folder:RunFolder.open": "record",
-    "asr_lab.training.run_folder:latest": "checkpoint, digests of its files",
-    "asr_lab.training.run_folder:load": "checkpoint, reading",
+    "asr_lab.checkpoints.directory:_verified": "checkpoint, digests of its files",
+    "asr_lab.training.run_folder:load_latest": "checkpoint, reading",
     "asr_lab.training.learner:Learner.load": "checkpoint, into model and optimizer",
     "asr_lab.training.chaining:Recorder.check_restored": "checkpoint, comparison with the chain",
     "asr_lab.training.run_folder:RunFolder._restarted": "chain and metrics",
@@ -105,10 +108,12 @@ def work(run: Path) -> None:
     """Resume a run, print the seconds of every item after the second step, and end."""
     clock = Clock()
     clock.timed("imports", lambda: importlib.import_module("asr_lab.training.run"))
-    # Deterministic mode and the optimizer need it, compiled or not.
-    clock.timed("imports, torch's compiler", lambda: importlib.import_module("torch._inductor"))
+    from asr_lab.reproducibility.record import RunRecord
     from asr_lab.training.learner import Learner
     from asr_lab.training.run import resume
+
+    if RunRecord.read(run).execution["mode"] == "compiled":
+        clock.timed("imports, torch's compiler", lambda: importlib.import_module("torch._inductor"))
 
     for place, item in ITEMS.items():
         clock.watch(place, item)
@@ -123,7 +128,9 @@ def work(run: Path) -> None:
         taken.append(time.perf_counter() - begin)
         if len(taken) == 2:
             items = {name: round(one, 3) for name, one in clock.seconds.items()}
-            print(json.dumps({"items": items, "steps": taken}), flush=True)
+            compiler = "torch._dynamo" in sys.modules
+            found = {"items": items, "steps": taken, "compiler": compiler}
+            print(json.dumps(found), flush=True)
             os._exit(0)
         return result
 
@@ -182,6 +189,7 @@ def measure(options: argparse.Namespace, words: Sequence[str]) -> dict[str, obje
         "second_step_seconds": [round(pair[1], 3) for pair in pairs],
         "totals_without_compilation": [round(total, 2) for total in totals],
         "total_without_compilation": round(statistics.median(totals), 2),
+        "imports_compiler": any(one["compiler"] for one in found),
         "goal_seconds": GOAL,
         "met": statistics.median(totals) <= GOAL,
     }

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from asr_lab.checkpoints import (
     PortableModel,
-    latest,
-    load,
+    load_latest,
     prune,
     read_portable,
     remove_leftovers,
@@ -150,12 +149,11 @@ class RunFolder:
 
     def restore(self, learner: Learner) -> TrainState:
         """Load the newest intact checkpoint into `learner` and return where the run stands."""
-        found, problems = latest(self.checkpoints)
+        checkpoint, problems = load_latest(self.checkpoints)
         for problem in problems if self.group.first else ():
             tell(problem)
         state = TrainState()
-        if found is not None:
-            checkpoint = load(found)
+        if checkpoint is not None:
             learner.load(checkpoint.tensors, checkpoint.state)
             stored = checkpoint.state["run"]
             assert isinstance(stored, Mapping)
