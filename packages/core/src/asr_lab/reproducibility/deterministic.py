@@ -3,12 +3,11 @@
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 
 import torch
 
@@ -70,13 +69,10 @@ def _set_mode(mode: int) -> None:
 class _CompilerToCome(MetaPathFinder):
     """Sets the variable as soon as something asks for torch's compiler."""
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
         """Find nothing, but know who is looked for."""
         if name == COMPILER:
             os.environ[COMPILER_VARIABLE] = "1"
-        return None
 
 
 @contextmanager
