@@ -3,8 +3,10 @@
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +14,14 @@ import pytest
 import torch
 from torch import nn
 
+from asr_lab.checkpoints.directory import steps
+from asr_lab.cli import main
 from asr_lab.reproducibility.deterministic import COMPILER, COMPILER_VARIABLE, deterministic
+from asr_lab.reproducibility.hash import config_digest
 from asr_lab.testing.forks import forked
 from asr_lab.training.config import TrainConfig
 from asr_lab.training.optimizers import adamw
+from asr_lab.training.run_folder import load_ahead
 
 Command = Callable[..., list[str]]
 RUN = f"""
@@ -53,6 +59,62 @@ def test_neither_train_nor_resume_imports_torchs_compiler(command: Command, tmp_
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == [[130, 0], ["torch"]]
+
+
+@pytest.fixture
+def cut(train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of a run that was stopped after three steps, with two checkpoints."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setenv("PROBE_SIGNAL", "SIGTERM:3")
+        flags = "--train.steps 6 --train.save-every 2 --train.log-every 1 --output"
+        assert train(flags, run) == 130
+    assert [step for step, _ in steps(run / "checkpoints")] == [2, 3]
+    return run
+
+
+def test_a_resume_reads_its_checkpoint_once_and_beside_the_main_thread(cut: Path) -> None:
+    newest = steps(cut / "checkpoints")[-1][1]
+
+    def work() -> list[object]:
+        read: list[tuple[str, bool]] = []
+
+        def note(event: str, arguments: tuple[object, ...]) -> None:
+            if event == "open" and (path := Path(str(arguments[0]))).parent == newest:
+                read.append((path.name, threading.current_thread() is threading.main_thread()))
+
+        sys.addaudithook(note)
+        status = main(["resume", str(cut)])
+        return [status, sorted(one for one in read if one[0] != "manifest.json")]
+
+    once = ["model.safetensors", "optimizer.safetensors", "state.json", "state.json"]
+    assert forked(work).value == [0, [[name, False] for name in once]]
+
+
+def test_what_is_read_ahead_is_the_newest_that_is_whole(cut: Path) -> None:
+    (_, before), (_, newest) = steps(cut / "checkpoints")
+    (newest / "optimizer.safetensors").write_bytes(b"torn")
+    found, (problem,) = load_ahead(cut).result()
+    assert found is not None and found.step == 2
+    assert f"{newest} is damaged: optimizer.safetensors has 4 bytes" in problem
+    shutil.rmtree(before.parent)
+    assert load_ahead(cut).result() == (None, [])
+
+
+def test_what_cannot_be_read_ahead_is_told_in_a_line(
+    cut: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = steps(cut / "checkpoints")[-1][1] / "manifest.json"
+    manifest = {**json.loads(file.read_text()), "format": 9}
+    del manifest["sha256"]
+    file.write_text(json.dumps({**manifest, "sha256": config_digest(manifest)}))
+    record = (cut / "run.json").read_text()
+    capsys.readouterr()
+    assert main(["resume", str(cut)]) == 2
+    said = capsys.readouterr().err
+    assert "is format 9; this version reads up to 1; upgrade asr-lab-core" in said
+    assert len(said.splitlines()) == 1
+    assert json.loads(record)["restarts"] == json.loads((cut / "run.json").read_text())["restarts"]
 
 
 def test_a_compiler_that_comes_into_deterministic_mode_is_deterministic(compiler: None) -> None:
