@@ -118,7 +118,7 @@ def work(run: Path) -> None:
 
     for place, item in ITEMS.items():
         clock.watch(place, item)
-    load, reading = run_folder.load_latest, list[float]()
+    load, reading = vars(run_folder)["load_latest"], list[float]()
 
     def loaded(folder: Path) -> object:
         begin = time.perf_counter()
@@ -127,7 +127,7 @@ def work(run: Path) -> None:
         finally:
             reading.append(time.perf_counter() - begin)
 
-    run_folder.load_latest = loaded  # type: ignore[assignment]
+    vars(run_folder)["load_latest"] = loaded
     step, taken = Learner.step, list[float]()
 
     def stepped(self: Learner, *given: object) -> object:
