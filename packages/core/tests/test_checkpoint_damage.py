@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_lab.checkpoints import latest, load, save
+from asr_lab.checkpoints import latest, load, load_latest, save
 from asr_lab.checkpoints.directory import steps
 from asr_lab.testing.forks import forked
 from asr_lab.utils.files import EVENT, PARTIAL, CannotWriteError
@@ -70,7 +70,9 @@ def check_damage(whole: Path, name: str, damage: str, place: int) -> None:
     else:
         victim.write_bytes(after)
     found, (problem,) = latest(copy)
-    assert found == copy / "step-00000001" and load(found).state == {"value": 1}
+    assert found == copy / "step-00000001"
+    loaded, problems = load_latest(copy)
+    assert loaded is not None and loaded.state == {"value": 1} and problems == [problem]
     assert problem.startswith(f"checkpoint {victim.parent} is damaged: ")
     assert name in problem and "\n" not in problem
     with pytest.raises(ValueError, match="is damaged"):

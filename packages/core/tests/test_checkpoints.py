@@ -3,6 +3,7 @@
 import json
 import resource
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from asr_lab.checkpoints import (
     NewerCheckpointError,
     latest,
     load,
+    load_latest,
     prune,
     remove_leftovers,
     save,
 )
-from asr_lab.checkpoints.directory import steps, verify
+from asr_lab.checkpoints.directory import SUFFIX, steps, verify
 from asr_lab.reproducibility.hash import bytes_digest, config_digest, file_digest, state_digest
+from asr_lab.testing.forks import forked
 from asr_lab.utils.files import CannotWriteError
 
 STATE = {"epoch": 3, "best": 0.1, "infinite": float("inf"), "text": "ü", "nested": {"a": [1, None]}}
@@ -81,6 +84,52 @@ def test_training_on_does_not_change_what_was_saved(tmp_path: Path) -> None:
     path = save(tmp_path, 1, contents, {})
     contents["model"]["matrix"].zero_()
     assert state_digest(load(path).tensors["model"]) == state_digest(tensors()["model"])
+
+
+def test_what_was_loaded_outlives_its_files_and_leaves_them_alone(tmp_path: Path) -> None:
+    path = save(tmp_path, 1, tensors(), {})
+    loaded = load(path).tensors["model"]
+    loaded["matrix"].zero_()
+    assert state_digest(load(path).tensors["model"]) == state_digest(tensors()["model"])
+    shutil.rmtree(path)
+    assert not loaded["matrix"].any()
+    assert torch.equal(loaded["tied"], tensors()["model"]["matrix"])
+
+
+def test_the_newest_is_loaded_and_no_file_is_read_twice(tmp_path: Path) -> None:
+    save_some(tmp_path, 1, 2)
+
+    def work() -> list[object]:
+        opened: list[str] = []
+
+        def note(event: str, arguments: tuple[object, ...]) -> None:
+            if event == "open":
+                opened.append(Path(str(arguments[0])).name)
+
+        sys.addaudithook(note)
+        found, problems = load_latest(tmp_path)
+        assert found is not None
+        return [found.step, problems, sorted(name for name in opened if SUFFIX in name)]
+
+    files = sorted(f"{name}{SUFFIX}" for name in tensors())
+    assert forked(work).value == [2, [], files]
+
+
+def test_of_several_damaged_files_the_first_is_named(tmp_path: Path) -> None:
+    path = save(tmp_path, 1, tensors(), STATE)
+    for name in ("ema", "model", "optimizer"):
+        flip(path / f"{name}{SUFFIX}")
+    for read in (load, verify):
+        with pytest.raises(DamagedCheckpointError, match=r"content of ema\.safetensors"):
+            read(path)
+
+
+def test_a_folder_in_the_place_of_a_file_is_told(tmp_path: Path) -> None:
+    path = save(tmp_path, 1, tensors(), STATE)
+    (path / "state.json").unlink()
+    (path / "state.json").mkdir()
+    with pytest.raises(DamagedCheckpointError, match=r"state\.json has"):
+        load(path)
 
 
 def test_nothing_but_the_checkpoint_is_left(tmp_path: Path) -> None:
@@ -225,8 +274,9 @@ def test_a_newer_format_is_refused_and_not_passed_over(tmp_path: Path) -> None:
     for read in (load, verify):
         with pytest.raises(NewerCheckpointError, match=expected):
             read(path)
-    with pytest.raises(NewerCheckpointError, match=expected):
-        latest(tmp_path)
+    for newest in (latest, load_latest):
+        with pytest.raises(NewerCheckpointError, match=expected):
+            newest(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", "3", '{"sha256": ""}', "\xff"])
@@ -259,7 +309,8 @@ def test_a_file_that_was_written_wrong_is_damage(tmp_path: Path, name: str, cont
 
 
 def test_there_may_be_no_checkpoint_yet(tmp_path: Path) -> None:
-    assert latest(tmp_path) == latest(tmp_path / "missing") == (None, [])
+    for newest in (latest, load_latest):
+        assert newest(tmp_path) == newest(tmp_path / "missing") == (None, [])
     with pytest.raises(MissingCheckpointError, match="no checkpoint at"):
         load(tmp_path / "step-00000001")
 

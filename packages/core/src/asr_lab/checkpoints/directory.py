@@ -7,9 +7,11 @@ is written last and holds size and SHA-256 of every file.
 import json
 import re
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -21,7 +23,7 @@ from asr_lab.checkpoints.errors import (
     MissingCheckpointError,
     NewerCheckpointError,
 )
-from asr_lab.reproducibility.hash import bytes_digest, canonical_json, config_digest
+from asr_lab.reproducibility.hash import bytes_digest, canonical_json, config_digest, file_digest
 from asr_lab.utils.files import (
     PARTIAL,
     between_fail_points,
@@ -36,6 +38,7 @@ MANIFEST = "manifest.json"
 STATE = "state.json"
 SUFFIX = ".safetensors"
 STEP_NAME = re.compile(r"step-(\d{8,})")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,33 +128,37 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint and verify every file.
+    """Verify every file of a checkpoint and read it; tensors are mapped from their files.
 
     Raises MissingCheckpointError, DamagedCheckpointError naming the file and what is wrong with it,
     and NewerCheckpointError.
     """
-    step, listed = _manifest(path)
-    contents = {name: _verified(path, name, entry) for name, entry in listed.items()}
+    step, listed = _verified(path)
     try:
-        state = json.loads(contents.pop(STATE))
+        listed.remove(STATE)
+        state = json.loads((path / STATE).read_bytes())
         tensors = {
-            name.removesuffix(SUFFIX): safetensors.torch.load(content)
-            for name, content in contents.items()
+            name.removesuffix(SUFFIX): safetensors.torch.load_file(path / name) for name in listed
         }
-    except (KeyError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise _damaged(path, f"its content cannot be read: {error}") from error
     return Checkpoint(step=step, tensors=tensors, state=state)
 
 
 def verify(path: Path) -> int:
-    """Check every file of a checkpoint, one at a time in memory, and return its step.
+    """Check every file of a checkpoint and return its step; raises what `load` raises."""
+    return _verified(path)[0]
 
-    Raises what `load` raises.
-    """
+
+def _verified(path: Path) -> tuple[int, list[str]]:
+    """Return the step and the names of the files, once every one is what the manifest says."""
     step, listed = _manifest(path)
-    for name, entry in listed.items():
-        _verified(path, name, entry)
-    return step
+    # Reading and digests release the interpreter's lock.
+    with ThreadPoolExecutor() as pool:
+        for problem in pool.map(lambda entry: _problem(path / entry[0], entry[1]), listed.items()):
+            if problem:
+                raise _damaged(path, problem)
+    return step, list(listed)
 
 
 def _damaged(path: Path, problem: str) -> DamagedCheckpointError:
@@ -184,19 +191,18 @@ def _manifest(path: Path) -> tuple[int, dict[str, dict[str, object]]]:
     return step, files
 
 
-def _verified(path: Path, name: str, entry: Mapping[str, object]) -> bytes:
-    """Return a file's content if it is what the manifest says."""
+def _problem(file: Path, entry: Mapping[str, object]) -> str:
+    """Return how a file differs from what the manifest says; empty if it does not."""
     try:
-        content = (path / name).read_bytes()
-    except FileNotFoundError as error:
-        raise _damaged(path, f"{name} is missing") from error
+        if (size := file.stat().st_size) != entry["size"]:
+            return f"{file.name} has {size} bytes instead of {entry['size']}"
+        if file_digest(file) != entry["sha256"]:
+            return f"the content of {file.name} has changed"
+    except FileNotFoundError:
+        return f"{file.name} is missing"
     except OSError as error:
-        raise _damaged(path, f"{name} cannot be read: {error.strerror}") from error
-    if len(content) != entry["size"]:
-        raise _damaged(path, f"{name} has {len(content)} bytes instead of {entry['size']}")
-    if bytes_digest(content) != entry["sha256"]:
-        raise _damaged(path, f"the content of {name} has changed")
-    return content
+        return f"{file.name} cannot be read: {error.strerror}"
+    return ""
 
 
 def steps(folder: Path) -> list[tuple[int, Path]]:
@@ -212,16 +218,29 @@ def latest(folder: Path) -> tuple[Path | None, list[str]]:
 
     Raises NewerCheckpointError, because going on from an older one would lose work unasked.
     """
+
+    def verified(path: Path) -> Path:
+        verify(path)
+        return path
+
+    return _newest(folder, verified)
+
+
+def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """Load the checkpoint that `latest` returns, and read no file twice to verify it."""
+    return _newest(folder, load)
+
+
+def _newest(folder: Path, read: Callable[[Path], Found]) -> tuple[Found | None, list[str]]:
+    """Return what `read` makes of the newest checkpoint that it does not refuse."""
     problems: list[str] = []
     for _, path in reversed(steps(folder)):
         try:
-            verify(path)
+            return read(path), problems
         except NewerCheckpointError:
             raise
         except CheckpointError as error:
             problems.append(str(error))
-        else:
-            return path, problems
     return None, problems
 
 

@@ -1,8 +1,11 @@
 """A switch that makes torch use deterministic kernels only, and refuse what has none."""
 
+import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import TracebackType
 
@@ -12,6 +15,12 @@ from asr_lab.reproducibility.operations import refused
 from asr_lab.utils.errors import UserError
 
 REFUSAL = re.compile(r"(.+?) does not have a deterministic implementation")
+WARN, ERROR = 1, 2
+"""Modes of torch for operations that have no deterministic kernel."""
+COMPILER = "torch._inductor.config"
+"""Where torch's compiler has its own switch; importing that takes seconds."""
+COMPILER_VARIABLE = "TORCHINDUCTOR_DETERMINISTIC"
+"""What sets that switch when it is imported."""
 
 
 class NondeterministicError(UserError, RuntimeError):
@@ -30,23 +39,55 @@ def deterministic(enabled: bool = True) -> Iterator[None]:
         yield
         return
     cudnn = torch.backends.cudnn
-    before = torch.are_deterministic_algorithms_enabled()
-    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    before = torch.get_deterministic_debug_mode()
     switches = cudnn.deterministic, cudnn.benchmark
     # Filling is for finding uses of uninitialised memory; it costs a kernel per allocation.
     filled = _fill_memory(False)
     try:
-        torch.use_deterministic_algorithms(True)
+        _set_mode(ERROR)
         cudnn.deterministic, cudnn.benchmark = True, False
-        yield
+        with _compiler_to_come():
+            yield
     except RuntimeError as error:
         if (found := REFUSAL.match(str(error))) and not isinstance(error, UserError):
             raise NondeterministicError(_advice(found[1], error.__traceback__)) from error
         raise
     finally:
-        torch.use_deterministic_algorithms(before, warn_only=warned)
+        _set_mode(before)
         cudnn.deterministic, cudnn.benchmark = switches
         _fill_memory(filled)
+
+
+def _set_mode(mode: int) -> None:
+    """Set torch's mode, and that of its compiler, if something has imported that."""
+    if COMPILER in sys.modules:
+        torch.use_deterministic_algorithms(mode > 0, warn_only=mode == WARN)
+    else:
+        torch.set_deterministic_debug_mode(mode)
+
+
+class _CompilerToCome(MetaPathFinder):
+    """Sets the variable as soon as something asks for torch's compiler."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        """Find nothing, but know who is looked for."""
+        if name == COMPILER:
+            os.environ[COMPILER_VARIABLE] = "1"
+
+
+@contextmanager
+def _compiler_to_come() -> Iterator[None]:
+    """Let torch's compiler be deterministic if it is first imported inside the block."""
+    before, finder = os.environ.get(COMPILER_VARIABLE), _CompilerToCome()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        if before is None:
+            os.environ.pop(COMPILER_VARIABLE, None)
+        else:
+            os.environ[COMPILER_VARIABLE] = before
 
 
 def _advice(kernel: str, trace: TracebackType | None) -> str:

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from asr_lab.reproducibility.sums import Sums
 from asr_lab.reproducibility.words import Piece
 
+CHUNK = 2**24
+"""Bytes of a file that are read at a time: a thread waits for the interpreter's lock after each."""
+
 
 def bytes_digest(data: bytes) -> str:
     """Return the SHA-256 of bytes."""
@@ -29,8 +32,8 @@ def text_digest(text: str) -> str:
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's content. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256", _bufsize=CHUNK).hexdigest()
 
 
 def canonical_json(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from inspect import unwrap
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,20 @@ def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         for decayed, parameters in groups.items()
         if parameters
     ]
-    return torch.optim.AdamW(settings, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+    return AdamW(settings, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+
+
+class AdamW(torch.optim.AdamW):
+    """torch's AdamW without what torch puts around it to keep it apart from compiled code.
+
+    That imports torch's compiler, which takes a run that compiles nothing longer than torch itself.
+    """
+
+    add_param_group = unwrap(torch.optim.AdamW.add_param_group)
+    state_dict = unwrap(torch.optim.AdamW.state_dict)
+    load_state_dict = unwrap(torch.optim.AdamW.load_state_dict)
+    zero_grad = unwrap(torch.optim.AdamW.zero_grad)
+    step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
 
 
 class MovingAverage:

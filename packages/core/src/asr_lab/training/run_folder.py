@@ -3,14 +3,15 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr_lab.checkpoints import (
+    Checkpoint,
     PortableModel,
-    latest,
-    load,
+    load_latest,
     prune,
     read_portable,
     remove_leftovers,
@@ -40,6 +41,19 @@ from asr_lab.utils.files import append_line, write_atomically
 
 METRICS, BAD = "metrics.jsonl", "bad-utterances.jsonl"
 BEST, CHECKPOINTS = "best.pt", "checkpoints"
+
+
+Loading = Future[tuple[Checkpoint | None, list[str]]]
+"""The newest intact checkpoint of a run, while its files are read; see `load_latest`."""
+
+
+def load_ahead(run: Path) -> Loading:
+    """Begin to read the newest intact checkpoint of a run, on a thread of its own."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(load_latest, run / CHECKPOINTS)
+    finally:
+        pool.shutdown(wait=False)
 
 
 @dataclass
@@ -148,14 +162,14 @@ class RunFolder:
         """The portable model with the lowest error rate on the dev set."""
         return self.path / BEST
 
-    def restore(self, learner: Learner) -> TrainState:
-        """Load the newest intact checkpoint into `learner` and return where the run stands."""
-        found, problems = latest(self.checkpoints)
-        for problem in problems if self.group.first else ():
-            tell(problem)
+    def restore(self, learner: Learner, loading: Loading | None = None) -> TrainState:
+        """Load the newest intact checkpoint into `learner` and return where the run stands.
+
+        `loading` is what `load_ahead` returned, where there may be a checkpoint.
+        """
+        checkpoint = self._loaded(loading) if loading else None
         state = TrainState()
-        if found is not None:
-            checkpoint = load(found)
+        if checkpoint is not None:
             learner.load(checkpoint.tensors, checkpoint.state)
             stored = checkpoint.state["run"]
             assert isinstance(stored, Mapping)
@@ -171,6 +185,13 @@ class RunFolder:
             self._restarted(state)
         self.log_bad_utterances(state, self.setup.unusable)
         return state
+
+    def _loaded(self, loading: Loading) -> Checkpoint | None:
+        """Wait for a checkpoint, and tell which ones were damaged."""
+        checkpoint, problems = loading.result()
+        for problem in problems if self.group.first else ():
+            tell(problem)
+        return checkpoint
 
     def _restarted(self, state: TrainState) -> None:
         """Record that the run goes on, and forget what will be done again."""

@@ -24,7 +24,7 @@ from asr_lab.training.evaluating import RunEvaluator, merged
 from asr_lab.training.learner import Learner, StepResult
 from asr_lab.training.levels import at_level, refuse_coupling
 from asr_lab.training.recording import check_unchanged
-from asr_lab.training.run_folder import RunFolder
+from asr_lab.training.run_folder import RunFolder, load_ahead
 from asr_lab.training.setup import Setup, length, prepare
 from asr_lab.training.signals import Interrupted, StopRequest, stop_request
 from asr_lab.training.starting import SOURCE
@@ -88,6 +88,7 @@ class Trainer:
             if before is not None:
                 assert self.resume is not None
                 check_unchanged(before, setup, self.resume)
+            loading = load_ahead(self.resume) if self.resume else None
             stream = BatchStream(setup, group)
             learner = build_learner(setup, group, plugins)
             evaluator = RunEvaluator(setup, learner, group)
@@ -96,7 +97,7 @@ class Trainer:
                 raise KeyboardInterrupt
             folder = RunFolder.open(setup, group, plugins, self.resume, taken)
             with folder.recorded():
-                state = folder.restore(learner)
+                state = folder.restore(learner, loading)
                 with self.display.running(setup, learner, folder.path, state):
                     run = _Run(self, setup, stream, learner, evaluator, folder, state, group, stop)
                     run.train()
