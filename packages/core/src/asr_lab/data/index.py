@@ -18,7 +18,7 @@ from asr_lab.utils.errors import UserError
 class Index:
     """Utterances with their durations and token counts; a position in it names an utterance."""
 
-    utterances: PackedUtterances
+    utterances: Sequence[Utterance]
     durations: Int64[np.ndarray, " utterances"]
     """Milliseconds of audio."""
     token_counts: Int64[np.ndarray, " utterances"]
