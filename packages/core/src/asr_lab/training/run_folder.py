@@ -95,8 +95,7 @@ class RunFolder:
             if self.group.first:
                 if self.resumed:
                     self.record.write(self.path)  # is there room?
-                else:
-                    remember(self.path, self.setup)
+                remember(self.path, self.setup)
                 remove_leftovers(self.path)
                 remove_leftovers(self.checkpoints)
                 self._open_trackers()

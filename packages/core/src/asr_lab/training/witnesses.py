@@ -16,7 +16,7 @@ from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.index import facts
 from asr_lab.data.utterance import Utterance
 from asr_lab.training.setup import Setup
-from asr_lab.utils.files import write_atomically, writing
+from asr_lab.utils.files import append, write_atomically
 
 UTTERANCES, AUDIO = "utterances.bin", "audio.bin"
 MOST = 2**20
@@ -34,9 +34,12 @@ def _sets(setup: Setup) -> dict[str, Sequence[Utterance]]:
 
 
 def remember(folder: Path, setup: Setup) -> None:
-    """Write what is known of every utterance of a run that starts. Raises CannotWriteError."""
+    """Write what is known of every utterance of a run, unless that is there.
+
+    A run that goes on may have been killed before it was. Raises CannotWriteError.
+    """
     sets = _sets(setup)
-    if sum(map(len, sets.values())) > MOST:
+    if (folder / UTTERANCES).exists() or sum(map(len, sets.values())) > MOST:
         return
     counts = json.dumps({name: len(utterances) for name, utterances in sets.items()})
     content = b"".join(_of(utterance) for found in sets.values() for utterance in found)
@@ -82,10 +85,8 @@ def _rows(batch: AudioBatch) -> Iterable[tuple[str, str, str]]:
 
 
 def append_heard(folder: Path, records: bytes) -> None:
-    """Add to `audio.bin`. Raises CannotWriteError."""
-    path = folder / AUDIO
-    with writing(path), path.open("ab", buffering=0) as file:
-        file.write(records)
+    """Add to `audio.bin`, and wait until it is on the disk. Raises CannotWriteError."""
+    append(folder / AUDIO, records, durable=True, unit=2 * SIZE)
 
 
 def read_heard(folder: Path) -> dict[int, int]:
