@@ -69,7 +69,8 @@ def plain(folder: Path, point: str, path: str) -> str:
 # whole are all replaced alike. Before the record has its name there is no run to go on with.
 ALL = re.compile(r"(?!before link|.*\.\.$)")
 DISTINCT = re.compile(
-    r"(?!.*\.\.$)(before(?! link)|after (fsync folder|link|remove)) .*(checkpoints|run\.json|\.jsonl$|\.$)"
+    r"(?!.*\.\.$)(before(?! link)|after (fsync folder|link|remove)) "
+    r".*(checkpoints|run\.json|\.jsonl$|\.$)"
 )
 
 
