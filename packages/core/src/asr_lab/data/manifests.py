@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-
 from asr_lab.data.packed import PackedUtterances
 from asr_lab.data.reading import (
     UNKNOWN,
@@ -199,7 +197,7 @@ def _refuse_same_ids(utterances: PackedUtterances, lines: Sequence[int], path: P
 
 def _fill_durations(utterances: PackedUtterances) -> bool:
     """Fill in unknown durations from the headers of files; return True if there were any."""
-    unknown = np.flatnonzero(utterances.durations == UNKNOWN).tolist()
+    unknown = (utterances.durations == UNKNOWN).nonzero()[0].tolist()
     filled = with_durations(utterances[position] for position in unknown)
     utterances.durations[unknown] = [utterance.duration for utterance in filled]
     return bool(unknown)

@@ -2,12 +2,12 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, overload
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from asr_lab.data.utterance import AudioSource, Utterance
+
+if TYPE_CHECKING:
+    import numpy  # readers of manifests start without it
 
 Column: TypeAlias = "memoryview[Any] | array[Any]"
 NUMBERS = {
@@ -133,12 +133,16 @@ class PackedUtterances(Sequence[Utterance]):
         self.__dict__ = PackedUtterances.mapped(columns).__dict__
 
     @property
-    def durations(self) -> NDArray[np.float64]:
-        """Seconds of each; can be written to, unless they are mapped."""
+    def durations(self) -> "numpy.ndarray":
+        """Seconds of each, in FP64; can be written to, unless they are mapped."""
+        import numpy as np
+
         return np.frombuffer(self._numbers["durations"], np.float64)
 
-    def codes(self, column: str) -> NDArray[np.int32]:
-        """Return the number of everybody's name among the `languages` or `speakers`."""
+    def codes(self, column: str) -> "numpy.ndarray":
+        """Return the number, an int32, of everybody's name among the `languages` or `speakers`."""
+        import numpy as np
+
         return np.frombuffer(self._names[column].codes, np.int32)
 
     def name(self, column: str, code: int) -> str:
@@ -163,6 +167,8 @@ class PackedUtterances(Sequence[Utterance]):
 
     def same_ids(self) -> tuple[int, int] | None:
         """Return the first utterance whose id was there before, behind the one that has it too."""
+        import numpy as np
+
         hashes = np.fromiter(map(hash, map(self.id, range(len(self)))), np.int64, len(self))
         order = np.argsort(hashes, kind="stable")
         same = hashes[order][1:] == hashes[order][:-1]

@@ -342,11 +342,13 @@ def _suspects(
     if model.uses_ctc:
         fits = np.flatnonzero(~found)
         samples = (seconds[fits] * features.sample_rate).astype(np.int64)
-        lengths, of_length = np.unique(samples, return_inverse=True)
+        there = np.zeros(samples.max(initial=0) + 1, bool)
+        there[samples] = True
         fastest = max(data.speeds)
-        fast = (sped_up_length(length, fastest) for length in lengths.tolist())
-        steps = np.array([model.steps(features.frames(length)) for length in fast], np.int64)
-        found[fits] = steps[of_length] < np.frombuffer(counted["least"], np.int64)[fits]
+        fast = (sped_up_length(length, fastest) for length in np.flatnonzero(there).tolist())
+        steps = np.zeros(len(there), np.int32)
+        steps[there] = [model.steps(features.frames(length)) for length in fast]
+        found[fits] = steps[samples] < np.frombuffer(counted["least"], np.int64)[fits]
     return found
 
 
