@@ -12,12 +12,14 @@ import pytest
 
 from asr_lab.cli import main
 from asr_lab.cli.run_options import parse_run
-from asr_lab.data import manifests, stored
+from asr_lab.data import index, manifests, stored
 from asr_lab.data.packed import PackedUtterances
 from asr_lab.data.plan import plan_epoch
+from asr_lab.data.selection import Selection
 from asr_lab.plugins import installed_plugins
 from asr_lab.testing.speech import write_corpus
 from asr_lab.tokenizers import CharacterTokenizer
+from asr_lab.training import witnesses
 from asr_lab.training.setup import Setup, prepare
 from asr_lab.utils.errors import UserError
 from asr_lab.utils.files import CACHE
@@ -184,6 +186,50 @@ def test_a_run_on_what_is_kept_can_be_resumed_and_reproduced_without_it(
         monkeypatch.setattr(module, "LARGE", 10**9)
     assert main(["reproduce", str(run)]) == 0
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("most", [0, 10**9])
+def test_the_first_change_of_a_large_manifest_is_named(
+    most: int,
+    train: Train,
+    corpus: Path,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """However many utterances there are: what is known of each was kept when it was read."""
+    monkeypatch.setattr(witnesses, "MOST", most)
+    own = Path(shutil.copytree(corpus / "train", tmp_path / "own")) / "manifest.jsonl"
+    monkeypatch.setenv("PROBE_SIGNAL", "SIGTERM:2")
+    assert train(f"--data manifest:{own} --output", tmp_path / "run") == 130
+    content = own.read_text().splitlines(keepends=True)
+    for lines, told in {
+        (*content[:7], content[7].replace('"text": "', '"text": "a'), *content[8:]): "0007', ",
+        (*content[:5], *content[6:]): "0006', ",
+        (*content[:-2],): "2 at its end are gone",
+        (*content, content[0].replace("0000", "0001")): "lines 2 and 25 have id",
+    }.items():
+        own.write_text("".join(lines))
+        capsys.readouterr()
+        assert main(["resume", str(tmp_path / "run")]) == 2
+        assert told in capsys.readouterr().err
+    for module in (manifests, stored):  # another machine, with nothing kept
+        monkeypatch.setattr(module, "LARGE", 10**9)
+    own.write_text("".join(content[1:]))
+    assert main(["resume", str(tmp_path / "run")]) == 2
+    assert "the first is utterance 'utterance-0001'" in capsys.readouterr().err
+
+
+def test_the_witness_and_the_digest_follow_the_same_facts(manifest: Path) -> None:
+    found = manifests.read(manifest, "", "all")
+    digest, each = index.known_of(found)
+    assert digest == index.Index.build(found, lambda text: ()).digest
+    assert each == b"".join(map(index.witness, found)) and len(each) == 8 * len(found)
+    whole = Selection.whole(found)
+    chosen = np.arange(len(found)) % 3 == 1
+    part = b"".join(index.witness(one) for one in found[1::3])
+    assert whole.only(chosen).witnesses() == part and not whole.witnessed
 
 
 def test_characters_are_counted_without_all_texts_in_memory() -> None:

@@ -66,8 +66,8 @@ def _size(path: Path) -> int:
 
 def _read_large(path: Path) -> PackedUtterances:
     """Read a large manifest, or map what it held when it was read before."""
-    from asr_lab.data.index import facts
-    from asr_lab.reproducibility.hash import dataset_digest, file_digest
+    from asr_lab.data.index import known_of
+    from asr_lab.reproducibility.hash import file_digest
 
     with reading(path):
         digest = file_digest(path)
@@ -78,7 +78,8 @@ def _read_large(path: Path) -> PackedUtterances:
     found, headers = _packed(path)
     if headers:  # what is in audio files may change, and is read each time
         return found
-    found.digest = dataset_digest(map(facts, found))
+    found.digest, witnesses = known_of(found)
+    found.witnesses = memoryview(witnesses)
     return PackedUtterances.mapped(keep(key, found.columns()))
 
 

@@ -76,6 +76,8 @@ class PackedUtterances(Sequence[Utterance]):
         self._numbers: dict[str, Column] = {n: array(code) for n, code in NUMBERS.items()}
         self.digest = ""
         """That of `index.facts` of all, where it is known already."""
+        self.witnesses = memoryview(b"")
+        """`index.witness` of each, where they are known already."""
         for utterance in utterances:
             self.append(utterance)
 
@@ -109,6 +111,7 @@ class PackedUtterances(Sequence[Utterance]):
         for name, texts in {**self._texts, **_names_of(self._names)}.items():
             found |= {f"{name}.content": texts.content, f"{name}.ends": texts.ends}
         found["digest"] = bytearray(self.digest.encode())
+        found["witnesses"] = bytearray(self.witnesses)
         return {name: memoryview(column) for name, column in found.items()}
 
     @classmethod
@@ -121,6 +124,7 @@ class PackedUtterances(Sequence[Utterance]):
         for name, texts in {**found._texts, **_names_of(found._names)}.items():
             texts.content, texts.ends = columns[f"{name}.content"], columns[f"{name}.ends"]
         found.digest = bytes(columns["digest"]).decode()
+        found.witnesses = columns["witnesses"]
         return found
 
     def __getstate__(self) -> dict[str, object]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
 from asr_lab.data.checks import least_steps
-from asr_lab.data.index import Index, facts
+from asr_lab.data.index import WITNESS, Index, facts, witness
 from asr_lab.data.packed import PackedUtterances
 from asr_lab.data.stored import Columns, stored
 from asr_lab.data.utterance import Utterance
@@ -123,6 +123,21 @@ class Selection(Sequence[Utterance]):
             lambda: {"digest": memoryview(dataset_digest(map(facts, self)).encode())},
         )
         return bytes(found["digest"]).decode()
+
+    def witnesses(self) -> bytes:
+        """Return `index.witness` of each, one after the other."""
+        found = bytearray()
+        for row, chosen in zip(self.rows, self.positions, strict=True):
+            if len(row.witnesses):
+                found += np.frombuffer(row.witnesses, f"V{WITNESS}")[chosen].tobytes()
+            else:
+                found += b"".join(map(witness, map(row.__getitem__, chosen.tolist())))
+        return bytes(found)
+
+    @property
+    def witnessed(self) -> bool:
+        """Whether the witnesses are there, so that they cost nothing."""
+        return all(len(row.witnesses) for row in self.rows)
 
     def indexed(self, token_counts: Int64[np.ndarray, " utterances"]) -> Index:
         """Return these utterances, which are all usable, as an index."""
