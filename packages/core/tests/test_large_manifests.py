@@ -147,6 +147,23 @@ def test_durations_that_come_from_headers_are_read_each_time(manifest: Path, cac
     assert manifests.read(manifest, "", "all")[-1].duration == 0.0
 
 
+def test_a_manifest_that_changes_while_it_is_read_is_not_kept(
+    manifest: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = manifests._packed
+
+    def disturbed(path: Path) -> object:
+        found = packed(path)
+        path.write_text(path.read_text() + "\n")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifests, "_packed", disturbed)
+        assert len(manifests.read(manifest, "", "all")) == 32
+        assert not cache.exists()
+    assert len(manifests.read(manifest, "", "all")) == 32 and cache.exists()
+
+
 def test_what_is_wrong_with_a_large_manifest_is_told_and_nothing_is_kept(
     manifest: Path, cache: Path
 ) -> None:
