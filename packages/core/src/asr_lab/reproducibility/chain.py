@@ -55,10 +55,13 @@ class Entry:
         return replace(self, head=hashlib.sha256(text.encode()).hexdigest())
 
     def line(self) -> str:
-        """Return the entry as `chain.jsonl` holds it."""
-        values: dict[str, object] = {"format": FORMAT, "step": self.step, "digests": self.digests}
+        """Return the entry as `chain.jsonl` holds it, names in order: a run that goes on may have
+        its tensors in another."""
+        digests = dict(sorted(self.digests.items()))
+        values: dict[str, object] = {"format": FORMAT, "step": self.step, "digests": digests}
         if self.saved:
-            values["tensors"] = self.tensors
+            groups = sorted(self.tensors.items())
+            values["tensors"] = {group: dict(sorted(named.items())) for group, named in groups}
         return json.dumps({**values, "head": self.head}, separators=(",", ":"))
 
 
