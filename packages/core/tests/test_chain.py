@@ -53,7 +53,9 @@ def test_the_order_of_names_changes_neither_line_nor_head() -> None:
     there = {group: dict(reversed(named.items())) for group, named in reversed(here.items())}
     one, other = (Entry(step=1, tensors=tensors).after("") for tensors in (here, there))
     assert one.line() == other.line() and one.head == other.head
-    one, other = (Entry(step=1, digests=dict(d)).after("") for d in (["ab", "cd"], ["cd", "ab"]))
+    plain = {"data": "3" * 32, "model": "4" * 32}
+    turned = dict(reversed(plain.items()))
+    one, other = (Entry(step=1, digests=digests).after("") for digests in (plain, turned))
     assert one.line() == other.line() and one.head == other.head
 
 

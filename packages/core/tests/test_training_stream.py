@@ -1,7 +1,7 @@
 """The stream of batches: the same from any position, and in any number of processes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT, SIGTERM, getsignal, raise_signal
@@ -13,7 +13,7 @@ from asr_lab.cli import main
 from asr_lab.cli.run_options import parse_run
 from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.loader import AudioDataset, Request
-from asr_lab.data.plan import EpochPlan, Source
+from asr_lab.data.plan import EpochPlan, Integers, PlanSettings, Source, plan_epoch
 from asr_lab.plugins import installed_plugins
 from asr_lab.training import Trainer, stream
 from asr_lab.training.display import SilentDisplay
@@ -73,11 +73,13 @@ def test_the_millionth_step_needs_the_plan_of_its_epoch_and_no_other(
 ) -> None:
     """Nor is an utterance looked at that does not belong to it."""
     planned, looked = list[int](), list[str]()
-    plan, load = stream.plan_epoch, AudioDataset.__getitem__
+    load = AudioDataset.__getitem__
 
-    def planning(*given: object) -> EpochPlan:
-        planned.append(given[3])
-        return plan(*given)
+    def planning(
+        durations: Integers, sources: Sequence[Source], seed: int, epoch: int, rules: PlanSettings
+    ) -> EpochPlan:
+        planned.append(epoch)
+        return plan_epoch(durations, sources, seed, epoch, rules)
 
     def loading(one: AudioDataset, request: Request) -> AudioBatch:
         batch = load(one, request)
