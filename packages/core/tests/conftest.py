@@ -17,6 +17,8 @@ from asr_lab.testing.speech import write_corpus
 
 PROBE = Path(__file__).parent / "plugins" / "probe"
 """A plugin as pip leaves it: a package beside its metadata."""
+# What several files of tests share and no fixture is.
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 WORDS = "ab ace bad bed cab dab dad ebb fad fed".split()
 HEARD_WORDS = "ace bad bed cab dab fed face fade bead dace".split()
 """No letter twice in a row: the model in miniature cannot hear where one ends."""

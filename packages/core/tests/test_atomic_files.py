@@ -2,17 +2,23 @@
 
 import os
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from asr_lab.testing.forks import forked
 from asr_lab.utils.errors import UserError
 from asr_lab.utils.files import (
+    EVENT,
     CannotWriteError,
+    append,
     append_line,
+    cut,
     fsync_folder,
+    make_folder,
     replace,
     write_atomically,
     write_file,
@@ -158,3 +164,66 @@ def test_a_file_in_the_way_of_a_folder_is_told_before_anything_is_written(tmp_pa
     ):
         pytest.fail("the block was run")
     assert (tmp_path / "a").read_text() == "old"
+
+
+# Files that grow, and names
+
+
+def asked(work: Callable[[], object]) -> list[str]:
+    """Return the fail points that some work passes."""
+
+    def noting() -> list[str]:
+        found: list[str] = []
+
+        def note(event: str, arguments: tuple[object, ...]) -> None:
+            if event == EVENT:
+                found.append(f"{arguments[0]} {Path(str(arguments[1])).name}")
+
+        sys.addaudithook(note)
+        work()
+        return found
+
+    ended = forked(noting)
+    assert ended.status == 0 and isinstance(ended.value, list)
+    return ended.value
+
+
+def test_what_is_appended_to_a_new_file_has_a_safe_name_too(tmp_path: Path) -> None:
+    log = tmp_path / "run" / "log"
+    log.parent.mkdir()
+    there = [f"{when} {what} log" for what in ("append", "fsync") for when in ("before", "after")]
+    folder = ["before fsync folder run", "after fsync folder run"]
+    for expected in (there + folder, there):
+        assert asked(lambda: append_line(log, "one", durable=True)) == expected
+    assert asked(lambda: append_line(log.with_name("other"), "one"))[-1] == "after append other"
+    assert log.read_text() == "one\none\n"
+
+
+def test_half_of_a_record_goes_before_the_next_is_appended(tmp_path: Path) -> None:
+    path = tmp_path / "records"
+    append(path, b"abcdefgh", unit=4)
+    for torn in (b"", b"x", b"xyz"):
+        path.write_bytes(b"abcdefgh" + torn)
+        append(path, b"ijkl", unit=4, durable=True)
+        assert path.read_bytes() == b"abcdefghijkl"
+
+
+def test_a_file_is_cut_between_fail_points_and_safe_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"0123456789")
+    steps = [f"{when} {what} log" for what in ("cut", "fsync") for when in ("before", "after")]
+    assert asked(lambda: cut(path, 4)) == steps
+    assert path.read_bytes() == b"0123"
+    with pytest.raises(CannotWriteError, match="cannot write .*gone: no such file"):
+        cut(tmp_path / "gone", 0)
+
+
+def test_a_new_folder_has_a_safe_name_in_every_folder_that_was_made_for_it(tmp_path: Path) -> None:
+    new = tmp_path / "runs" / "deep" / "run"
+    names = ["deep", "runs", tmp_path.name]
+    expected = [f"{when} fsync folder {name}" for name in names for when in ("before", "after")]
+    assert asked(lambda: make_folder(new)) == expected
+    assert new.is_dir() and asked(lambda: make_folder(new)) == []
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CannotWriteError, match="make room or choose another folder"):
+        make_folder(tmp_path / "file" / "run")

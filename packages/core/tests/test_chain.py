@@ -48,6 +48,17 @@ def test_what_was_written_reads_back(contents: list[dict[str, str]]) -> None:
         assert [one.digests for one in again.entries] == contents
 
 
+def test_the_order_of_names_changes_neither_line_nor_head() -> None:
+    here = {"model": {"a": "0" * 32, "b": "1" * 32}, "average": {"c": "2" * 32}}
+    there = {group: dict(reversed(named.items())) for group, named in reversed(here.items())}
+    one, other = (Entry(step=1, tensors=tensors).after("") for tensors in (here, there))
+    assert one.line() == other.line() and one.head == other.head
+    plain = {"data": "3" * 32, "model": "4" * 32}
+    turned = dict(reversed(plain.items()))
+    one, other = (Entry(step=1, digests=digests).after("") for digests in (plain, turned))
+    assert one.line() == other.line() and one.head == other.head
+
+
 def test_saving_leaves_the_head_as_it_is(tmp_path: Path) -> None:
     plain, saved = tmp_path / "plain", tmp_path / "saved"
     for folder in (plain, saved):

@@ -30,7 +30,7 @@ def json_lines(path: Path, rows: Sequence[object]) -> Path:
     return path
 
 
-def read(path: Path) -> list[Utterance]:
+def read(path: Path) -> Sequence[Utterance]:
     return manifests.read(path, "", "all")
 
 

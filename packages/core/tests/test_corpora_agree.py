@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def rounded(utterance: Utterance) -> Utterance:
     return replace(utterance, audio=audio, duration=duration)
 
 
-def by_name(name: str, split: str = "test") -> list[Utterance]:
+def by_name(name: str, split: str = "test") -> Sequence[Utterance]:
     registry = Registry()
     with registry.registering("core"):
         asr_lab_register(registry)

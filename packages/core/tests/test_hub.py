@@ -74,7 +74,7 @@ def snapshot(cache: Path, name: str = NAME, revision: str = "main") -> Path:
     return folder
 
 
-def found(name: str, split: str = "test", language: str = "") -> list[Utterance]:
+def found(name: str, split: str = "test", language: str = "") -> Sequence[Utterance]:
     return read_dataset(resolve(name, REGISTRY, split, language))
 
 

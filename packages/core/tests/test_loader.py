@@ -35,7 +35,7 @@ def encode(text: str) -> list[int]:
 
 
 @pytest.fixture
-def utterances(corpus: Path) -> list[Utterance]:
+def utterances(corpus: Path) -> Sequence[Utterance]:
     return read(corpus / "train" / "manifest.jsonl", "", "all")
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ rows = st.lists(
 )
 
 
-def read(path: Path) -> list[Utterance]:
+def read(path: Path) -> Sequence[Utterance]:
     return manifests.read(path, "", "all")
 
 

@@ -6,10 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from asr_lab.checkpoints.directory import steps
 from asr_lab.cli import main
@@ -145,6 +146,21 @@ def test_neither_processes_nor_prefetching_nor_the_cache_change_the_weights(
         assert digests(tmp_path / str(number)) == digests(whole), flags
     assert train(RANDOM, "--seed 1 --output", tmp_path / "other") == 0
     assert weights(tmp_path / "other") != expected
+
+
+def test_draws_that_depend_on_the_loader_process_are_noticed(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def own(seed: int, epoch: int, ids: Sequence[str]) -> torch.Tensor:
+        return torch.randint(2**60, (len(ids),))
+
+    monkeypatch.setattr("asr_lab.data.loader.utterance_keys", own)
+    for workers in (1, 3):
+        flags = f"--data.workers {workers} --data.cache-hours 0"
+        assert train(RANDOM, flags, "--output", tmp_path / str(workers)) == 0
+    one, three = (digests(tmp_path / name) for name in ("1", "3"))
+    assert one["chain"] != three["chain"] and one["plan"] == three["plan"]
+    assert weights(tmp_path / "1") != weights(tmp_path / "3")
 
 
 def test_a_run_that_failed_at_its_evaluation_begins_with_it(

@@ -1,7 +1,7 @@
 """The stream of batches: the same from any position, and in any number of processes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT, SIGTERM, getsignal, raise_signal
@@ -12,9 +12,10 @@ import torch
 from asr_lab.cli import main
 from asr_lab.cli.run_options import parse_run
 from asr_lab.data.audio_batch import AudioBatch
-from asr_lab.data.plan import Source
+from asr_lab.data.loader import AudioDataset, Request
+from asr_lab.data.plan import EpochPlan, Integers, PlanSettings, Source, plan_epoch
 from asr_lab.plugins import installed_plugins
-from asr_lab.training import Trainer
+from asr_lab.training import Trainer, stream
 from asr_lab.training.display import SilentDisplay
 from asr_lab.training.distributed import Group
 from asr_lab.training.learner import StepResult
@@ -65,6 +66,36 @@ def test_a_stream_goes_on_from_any_step_as_if_it_had_not_been_stopped(setup: Set
         stored = TrainState.from_dict(json.loads(json.dumps(state.to_dict())))
         assert first + walk(BatchStream(setup, group), stored) == whole
         assert stored.step == 20
+
+
+def test_the_millionth_step_needs_the_plan_of_its_epoch_and_no_other(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is an utterance looked at that does not belong to it."""
+    planned, looked = list[int](), list[str]()
+    load = AudioDataset.__getitem__
+
+    def planning(
+        durations: Integers, sources: Sequence[Source], seed: int, epoch: int, rules: PlanSettings
+    ) -> EpochPlan:
+        planned.append(epoch)
+        return plan_epoch(durations, sources, seed, epoch, rules)
+
+    def loading(one: AudioDataset, request: Request) -> AudioBatch:
+        batch = load(one, request)
+        looked.extend(batch.utterance_ids)
+        return batch
+
+    monkeypatch.setattr(stream, "plan_epoch", planning)
+    monkeypatch.setattr(AudioDataset, "__getitem__", loading)
+    for step in (10, 1_000_000):
+        epoch, place = divmod(step, setup.steps_per_epoch)
+        state = TrainState(step=step, epoch=epoch, epoch_step=place)
+        batches = BatchStream(replace(setup, steps=step + 1), Group(CPU)).batches(state)
+        found = [name for batch in next(batches) for name in batch.utterance_ids]
+        assert (planned, looked) == ([epoch], found)
+        planned.clear()
+        looked.clear()
 
 
 def test_the_position_counts_steps_within_the_epoch(setup: Setup) -> None:

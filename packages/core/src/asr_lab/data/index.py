@@ -1,7 +1,9 @@
 """The index: what the plan needs to know of every utterance, as arrays."""
 
+import hashlib
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +20,7 @@ from asr_lab.utils.errors import UserError
 class Index:
     """Utterances with their durations and token counts; a position in it names an utterance."""
 
-    utterances: PackedUtterances
+    utterances: Sequence[Utterance]
     durations: Int64[np.ndarray, " utterances"]
     """Milliseconds of audio."""
     token_counts: Int64[np.ndarray, " utterances"]
@@ -60,6 +62,29 @@ class Index:
             digest=dataset_digest(map(facts, utterances)),
             problems=problems,
         )
+
+
+WITNESS = 8
+"""Bytes by which an utterance is known again."""
+
+
+def witness(utterance: Utterance) -> bytes:
+    """Return a few bytes that are others when anything that the digest covers has changed."""
+    return _short(json.dumps(facts(utterance)).encode())
+
+
+def _short(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=WITNESS).digest()
+
+
+def known_of(utterances: Iterable[Utterance]) -> tuple[str, bytes]:
+    """Return the digest of all, as `dataset_digest` has it, and the witness of each."""
+    digest, found = hashlib.sha256(), bytearray()
+    for utterance in utterances:
+        text = json.dumps(facts(utterance)).encode()
+        digest.update(text + b"\n")
+        found += _short(text)
+    return digest.hexdigest(), bytes(found)
 
 
 def milliseconds(utterance: Utterance) -> int:

@@ -2,11 +2,12 @@
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from asr_lab.data.packed import PackedUtterances
 from asr_lab.data.reading import (
     UNKNOWN,
     beside,
@@ -14,8 +15,10 @@ from asr_lab.data.reading import (
     json_objects,
     number,
     open_text,
+    reading,
     with_durations,
 )
+from asr_lab.data.stored import LARGE, keep, kept, key_of
 from asr_lab.data.utterance import AudioSource, Utterance
 from asr_lab.utils.errors import UserError
 
@@ -27,6 +30,8 @@ LANGUAGE = ("lang", "language", "locale")
 SPEAKER = ("speaker", "speaker_id", "client_id")
 ID = ("id", "utterance_id", "utt_id")
 """Keys and columns that are understood, the usual one first."""
+LINE = 100
+"""Bytes of a line, or more; a manifest is large if it holds so many times `LARGE`."""
 
 
 class TabSeparated(csv.excel_tab):
@@ -38,27 +43,61 @@ class TabSeparated(csv.excel_tab):
 Row: TypeAlias = Mapping[str, object]
 
 
-def read(location: Path | None, config: str, split: str) -> list[Utterance]:
+def read(location: Path | None, config: str, split: str) -> Sequence[Utterance]:
     """Read a manifest; a relative path of audio starts from the manifest's folder.
 
     Needs audio and text. A missing duration comes from the file's header. With an offset, in
-    seconds, the utterance is that part of the recording. Without an id, the path is it. Raises
-    UserError with file and line for a line that is no utterance, and for an id given twice.
+    seconds, the utterance is that part of the recording. Without an id, the path is it. What is in
+    a large one is kept, and mapped the next time, if it says every duration. Raises UserError with
+    file and line for a line that is no utterance, and for an id given twice.
     """
     path = given(location, "manifest")
     ending = path.name.removesuffix(".gz").rpartition(".")[2].lower()
-    readers = {"jsonl": _json_rows, "json": _json_rows, "csv": _table_rows, "tsv": _table_rows}
     if path.is_dir():
         raise UserError(f"{path} is a folder, no manifest; say folder:{path} or kaldi:{path}")
-    if ending not in readers:
+    if ending not in READERS:
         raise UserError(f"a manifest ends with .jsonl, .json, .csv or .tsv; got {path.name}")
-    utterances, lines = [], []
-    for line, row in readers[ending](path):
-        utterances.append(_utterance(row, f"{path}:{line}", path.parent))
+    return _read_large(path) if _size(path) >= LARGE * LINE else list(_packed(path)[0])
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _read_large(path: Path) -> PackedUtterances:
+    """Read a large manifest, or map what it held when it was read before."""
+    from asr_lab.data.index import known_of
+    from asr_lab.reproducibility.hash import file_digest
+
+    with reading(path):
+        digest = file_digest(path)
+    home = os.path.expanduser("~")
+    key = key_of("manifest", digest, path.name, str(path.parent), home)
+    if (known := kept(key)) is not None:
+        return PackedUtterances.mapped(known)
+    found, headers = _packed(path)
+    if headers or file_digest(path) != digest:
+        return found  # what is in audio files may change, or the manifest just has
+    found.digest, witnesses = known_of(found)
+    found.witnesses = memoryview(witnesses)
+    return PackedUtterances.mapped(keep(key, found.columns()))
+
+
+def _packed(path: Path) -> tuple[PackedUtterances, bool]:
+    """Return all utterances of a manifest, and whether headers of audio were read for them."""
+    found, lines, folders, named = PackedUtterances(), array("q"), set[str](), True
+    ending = path.name.removesuffix(".gz").rpartition(".")[2].lower()
+    for line, row in READERS[ending](path):
+        utterance = _utterance(row, f"{path}:{line}", path.parent)
+        found.append(utterance)
         lines.append(line)
-    utterances = list(_with_ids(utterances, path.parent))
-    _refuse_same_ids(utterances, lines, path)
-    return with_durations(utterances)
+        if not utterance.id:
+            named = False
+            folders.add(os.path.dirname(utterance.audio.path))
+    if not named:
+        found.rename(_ids(found, folders, path.parent))
+    _refuse_same_ids(found, lines, path)
+    return found, _fill_durations(found)
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -132,27 +171,37 @@ def _label(row: Row, names: tuple[str, ...]) -> str:
     return "" if value is None else str(value)
 
 
-def _with_ids(utterances: list[Utterance], folder: Path) -> Iterator[Utterance]:
+def _ids(utterances: Iterable[Utterance], folders: set[str], folder: Path) -> Iterator[str]:
     """Give utterances without an id that of their path, so that it is the same on any machine.
 
-    It is relative to the manifest's folder if all files are inside, else to the folder they share.
+    It is relative to the manifest's folder if all their `folders` are inside, else to the folder
+    that these share.
     """
-    folders = {os.path.dirname(u.audio.path) for u in utterances if not u.id}
     inside = all(Path(each).is_relative_to(os.path.normpath(folder)) for each in folders)
     root = os.path.normpath(folder) if inside else os.path.commonpath(folders)
     for utterance in utterances:
         if utterance.id:
-            yield utterance
+            yield utterance.id
             continue
         name = os.path.splitext(os.path.relpath(utterance.audio.path, root))[0]
         start = utterance.audio.start
         part = f"@{start:.3f}" if start or utterance.audio.duration is not None else ""
-        yield replace(utterance, id=name.replace(os.sep, "/") + part)
+        yield name.replace(os.sep, "/") + part
 
 
-def _refuse_same_ids(utterances: list[Utterance], lines: list[int], path: Path) -> None:
-    first: dict[str, int] = {}
-    for utterance, line in zip(utterances, lines, strict=True):
-        if first.setdefault(utterance.id, line) != line:
-            both = f"lines {first[utterance.id]} and {line}"
-            raise UserError(f"{path}: {both} have id {utterance.id!r}; give each its own")
+def _refuse_same_ids(utterances: PackedUtterances, lines: Sequence[int], path: Path) -> None:
+    if twice := utterances.same_ids():
+        both = f"lines {lines[twice[0]]} and {lines[twice[1]]}"
+        name = utterances.id(twice[0])
+        raise UserError(f"{path}: {both} have id {name!r}; give each its own")
+
+
+def _fill_durations(utterances: PackedUtterances) -> bool:
+    """Fill in unknown durations from the headers of files; return True if there were any."""
+    unknown = (utterances.durations == UNKNOWN).nonzero()[0].tolist()
+    filled = with_durations(utterances[position] for position in unknown)
+    utterances.durations[unknown] = [utterance.duration for utterance in filled]
+    return bool(unknown)
+
+
+READERS = {"jsonl": _json_rows, "json": _json_rows, "csv": _table_rows, "tsv": _table_rows}

@@ -273,15 +273,22 @@ def _location(spec: DatasetSpec, typed: str) -> Path | None:
     return path
 
 
-def read_dataset(resolved: ResolvedDataset) -> list[Utterance]:
+def read_dataset(resolved: ResolvedDataset) -> Sequence[Utterance]:
     """Read all utterances of a data set, in the reader's order.
+
+    Columns of a large one stay what they are: their reader has looked for ids given twice.
 
     Raises UserError for a data set that is empty or gives two utterances the same id.
     """
+    from asr_lab.data.packed import PackedUtterances  # takes numpy, which names do without
+
     reader = cast(
         Callable[[Path | None, str, str], Iterable[Utterance]], load_target(resolved.spec.reader)
     )
-    utterances = list(reader(resolved.location, resolved.config, resolved.split))
+    read = reader(resolved.location, resolved.config, resolved.split)
+    if isinstance(read, PackedUtterances):
+        return read
+    utterances = list(read)
     if not utterances:
         where = f" ({resolved.location})" if resolved.location else ""
         raise UserError(f"data set {resolved.label}{where} is empty; it has no utterance")

@@ -30,11 +30,17 @@ def open_text(path: Path) -> Iterator[TextIO]:
     Raises UserError for a file that cannot be opened, is not UTF-8 or is damaged, also while the
     block reads it.
     """
+    with reading(path), path.open("rb") as plain:
+        packed = gzip.GzipFile(fileobj=plain) if path.suffix == ".gz" else plain
+        with io.TextIOWrapper(packed, encoding="utf-8-sig", newline="\n") as file:
+            yield file
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what is wrong with a file that the block reads into UserError."""
     try:
-        with path.open("rb") as plain:
-            packed = gzip.GzipFile(fileobj=plain) if path.suffix == ".gz" else plain
-            with io.TextIOWrapper(packed, encoding="utf-8-sig", newline="\n") as file:
-                yield file
+        yield
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason}); convert it") from error
     except EOFError as error:

@@ -7,13 +7,12 @@ the head before it, and no part of the chain itself: when a run is saved does no
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr_lab.utils.errors import UserError
-from asr_lab.utils.files import append_line, writing
+from asr_lab.utils.files import append_line, cut
 
 CHAIN = "chain.jsonl"
 FORMAT = 1
@@ -56,10 +55,13 @@ class Entry:
         return replace(self, head=hashlib.sha256(text.encode()).hexdigest())
 
     def line(self) -> str:
-        """Return the entry as `chain.jsonl` holds it."""
-        values: dict[str, object] = {"format": FORMAT, "step": self.step, "digests": self.digests}
+        """Return the entry as `chain.jsonl` holds it, names in order: a run that goes on may have
+        its tensors in another."""
+        digests = dict(sorted(self.digests.items()))
+        values: dict[str, object] = {"format": FORMAT, "step": self.step, "digests": digests}
         if self.saved:
-            values["tensors"] = self.tensors
+            groups = sorted(self.tensors.items())
+            values["tensors"] = {group: dict(sorted(named.items())) for group, named in groups}
         return json.dumps({**values, "head": self.head}, separators=(",", ":"))
 
 
@@ -180,9 +182,7 @@ class ChainEnd:
         Raises CannotWriteError.
         """
         if self.path.exists() and self.path.stat().st_size > self.size:
-            with writing(self.path), self.path.open("r+b") as file:
-                file.truncate(self.size)
-                os.fsync(file.fileno())
+            cut(self.path, self.size)
 
     def append(self, entry: Entry) -> None:
         """Add an entry, and wait until it is on the disk. Raises CannotWriteError."""

@@ -139,7 +139,9 @@ def train_characters(texts: Iterable[str], size: int) -> CharacterTokenizer:
 
     Raises UserError where there are more characters than `size`, or none.
     """
-    found = {" "}.union(*(unicodedata.normalize("NFC", text) for text in texts))
+    found = {" "}
+    for text in texts:
+        found.update(unicodedata.normalize("NFC", text))
     if found == {" "}:
         raise UserError("a tokenizer needs text to learn from; the training text is empty")
     if len(found) > size:

@@ -14,7 +14,14 @@ from pathlib import Path
 from asr_lab.reproducibility.record import RECORD, RunRecord
 from asr_lab.training.config import RunConfig
 from asr_lab.utils.errors import UserError
-from asr_lab.utils.files import PARTIAL, create_file, is_taken, make_numbered, writing
+from asr_lab.utils.files import (
+    PARTIAL,
+    create_file,
+    is_taken,
+    make_folder,
+    make_numbered,
+    writing,
+)
 
 try:
     import fcntl
@@ -57,7 +64,7 @@ def claim_folder(
         with writing(folder):
             if not folder.is_dir():
                 check_output(config)
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
             with _alone(folder):
                 check_output(config)
                 if config.overwrite and is_taken(folder):
@@ -131,6 +138,6 @@ def _in_use(folder: Path) -> UserError:
 def _next_free(name: str) -> Path:
     """Make `outputs/NAME-0001`, or the first number after the last."""
     with writing(OUTPUTS / name):
-        OUTPUTS.mkdir(exist_ok=True)
+        make_folder(OUTPUTS)
         numbers = [int(p.name[-4:]) for p in OUTPUTS.glob(f"{name}-[0-9][0-9][0-9][0-9]")]
     return make_numbered(OUTPUTS, name, max(numbers, default=0) + 1)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from asr_lab.checkpoints.errors import MismatchedCheckpointError
 from asr_lab.plugins import Plugins
 from asr_lab.plugins.observers import Observers
 from asr_lab.precision import get_precision_manager
@@ -18,6 +19,7 @@ from asr_lab.training.setup import Setup
 from asr_lab.training.witnesses import first_change
 from asr_lab.utils.errors import UserError
 
+ORIGIN = "origin"
 MEANING = {
     "index": "training data",
     "dev": "dev set",
@@ -85,6 +87,32 @@ def digests(setup: Setup) -> dict[str, str]:
     if setup.start:
         found["source"] = setup.start.digest
     return {**found, "test": setup.test.digest} if setup.test else found
+
+
+def origin(setup: Setup) -> dict[str, str]:
+    """Return what a checkpoint says of the run that it belongs to, under ORIGIN."""
+    return {
+        "model": setup.config.model,
+        "configuration": setup.config.model_config.digest(),
+        "tokenizer": setup.tokenizer.digest,
+    }
+
+
+def check_origin(path: Path, state: Mapping[str, object], setup: Setup) -> None:
+    """Raise MismatchedCheckpointError for the state of a checkpoint of another kind of run.
+
+    Those of the first versions say nothing.
+    """
+    found = state.get(ORIGIN)
+    if not isinstance(found, Mapping):
+        return
+    for name, here in origin(setup).items():
+        if found.get(name) != here:
+            both = f"({str(found.get(name))[:16]}, not {here[:16]})"
+            raise MismatchedCheckpointError(
+                f"checkpoint {path} is that of another {name} than this run's {both}; "
+                "put back the run's own, or delete it"
+            )
 
 
 def check_unchanged(recorded: Mapping[str, str], setup: Setup, folder: Path) -> None:

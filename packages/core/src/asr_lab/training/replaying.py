@@ -16,7 +16,7 @@ from asr_lab.training.chaining import Recorder, check_audio
 from asr_lab.training.config_io import from_dict
 from asr_lab.training.distributed import Group
 from asr_lab.training.learner import Learner, StepResult
-from asr_lab.training.recording import check_unchanged, environment_with_plugins
+from asr_lab.training.recording import check_origin, check_unchanged, environment_with_plugins
 from asr_lab.training.run_folder import CHECKPOINTS
 from asr_lab.training.setup import Setup, prepare
 from asr_lab.training.starting import SOURCE
@@ -94,6 +94,7 @@ class Replay:
         if not isinstance(stored, Mapping):
             raise DamagedCheckpointError(f"checkpoint {path} does not say where the run stands")
         self.learner.load(checkpoint.tensors, checkpoint.state)
+        check_origin(path, checkpoint.state, self.run.setup)
         self.state = TrainState.from_dict(stored)
 
     def next(self) -> list[AudioBatch]:

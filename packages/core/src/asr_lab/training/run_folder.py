@@ -29,7 +29,14 @@ from asr_lab.training.chaining import ChainWriter, Recorder
 from asr_lab.training.claiming import claim_folder
 from asr_lab.training.distributed import Group
 from asr_lab.training.learner import Learner, StepResult
-from asr_lab.training.recording import environment_with_plugins, level_of, new_record
+from asr_lab.training.recording import (
+    ORIGIN,
+    check_origin,
+    environment_with_plugins,
+    level_of,
+    new_record,
+    origin,
+)
 from asr_lab.training.setup import Setup
 from asr_lab.training.signals import Interrupted
 from asr_lab.training.starting import SOURCE
@@ -72,6 +79,8 @@ class RunFolder:
     """The digest chain, once there is a learner; None if there is to be none."""
     bad: set[str] = field(default_factory=set)
     """Utterances that are known to be bad."""
+    under_way: bool = False
+    """Whether it has begun, or gone on: a run that cannot be gone on with stays what it was."""
     seconds_to_first_step: float | None = None
     """From the start of the process to the end of the first step of this session."""
 
@@ -99,7 +108,9 @@ class RunFolder:
             folder = _claim_together(setup, group, before, begin)
             record = begin(folder)
         observers = Observers(plugins)
-        return cls(folder, setup, group, plugins, record, observers, resumed=resume is not None)
+        found = cls(folder, setup, group, plugins, record, observers)
+        found.resumed, found.under_way = resume is not None, resume is None
+        return found
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -109,8 +120,7 @@ class RunFolder:
             if self.group.first:
                 if self.resumed:
                     self.record.write(self.path)  # is there room?
-                else:
-                    remember(self.path, self.setup)
+                remember(self.path, self.setup)
                 remove_leftovers(self.path)
                 remove_leftovers(self.checkpoints)
                 self._open_trackers()
@@ -140,7 +150,7 @@ class RunFolder:
 
     def _ended(self, status: Status) -> None:
         """Record how the run ended, if the disk lets us: the reason itself is told elsewhere."""
-        if self.group.first and self.record.status != "finished":
+        if self.group.first and self.under_way and self.record.status != "finished":
             self._time_first_step()
             self.record = replace(self.record, status=status)
             with suppress(UserError):
@@ -171,6 +181,7 @@ class RunFolder:
         state = TrainState()
         if checkpoint is not None:
             learner.load(checkpoint.tensors, checkpoint.state)
+            check_origin(found, checkpoint.state, self.setup)
             stored = checkpoint.state["run"]
             assert isinstance(stored, Mapping)
             state = TrainState.from_dict(stored)
@@ -182,6 +193,7 @@ class RunFolder:
             recorder.check_restored(self.path, state.step, chain.saved)
             self.chain = ChainWriter(chain, recorder, self.setup)
         if self.resumed:
+            self.under_way = True
             self._restarted(state)
         self.log_bad_utterances(state, self.setup.unusable)
         return state
@@ -217,7 +229,8 @@ class RunFolder:
             tensors, plain = learner.tensors()
             if self.chain is not None:
                 self.chain.saved(state, tensors)
-            path = save(self.checkpoints, state.step, tensors, {**plain, "run": state.to_dict()})
+            plain |= {"run": state.to_dict(), ORIGIN: origin(self.setup)}
+            path = save(self.checkpoints, state.step, tensors, plain)
             self._write_record()
             self._prune(state)
             self.observers.checkpoint_saved(self.path, state.step, path)

@@ -1,10 +1,15 @@
 """From the settings of a run to everything it needs, before anything is written or computed."""
 
+import hashlib
+import json
 import math
-from collections import Counter
+from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from asr_lab.audio.lengths import sped_up_length
 from asr_lab.audio.recipes import FeatureRecipe, recipe
@@ -19,6 +24,8 @@ from asr_lab.data.index import Index
 from asr_lab.data.loader import AudioDataset
 from asr_lab.data.names import ResolvedDataset, read_dataset, resolve
 from asr_lab.data.plan import PlanSettings, Source, plan_epoch
+from asr_lab.data.selection import Selection, count_tokens
+from asr_lab.data.stored import Columns
 from asr_lab.data.utterance import Utterance
 from asr_lab.models.base.config import ModelConfig
 from asr_lab.plugins import ModelSpec, Plugins
@@ -65,7 +72,10 @@ class Setup:
     recipe: FeatureRecipe
     label: str
     """The training data as people call them."""
+    utterances: Selection
+    """What is trained on."""
     index: Index
+    """The same, as the plan needs it."""
     sources: tuple[Source, ...]
     plan: PlanSettings
     steps: int
@@ -85,13 +95,12 @@ class Setup:
 
     def describe(self) -> str:
         """Return what is trained and evaluated on, in one line."""
-        utterances = self.index.utterances
-        hours = sum(utterance.duration for utterance in utterances) / 3600
-        voices = {utterance.speaker for utterance in utterances} - {""}
+        hours = float(self.utterances.durations.sum()) / 3600
+        voices = self.utterances.names("speakers").keys() - {""}
         spoken = f", {len(voices):,} {'voice' if len(voices) == 1 else 'voices'}" if voices else ""
         parts = [
             self.label,
-            f"train {length(hours)} ({len(utterances):,} utterances{spoken})",
+            f"train {length(hours)} ({len(self.utterances):,} utterances{spoken})",
             f"dev {length(self.dev.hours)}",
         ]
         if self.test:
@@ -137,40 +146,58 @@ def prepare(config: RunConfig, plugins: Plugins, source: Path | None = None) -> 
     start = read_start(config, spec, plugins, source)
     spoken = start.portable.language if start else ""
     resolved = [resolve(name, plugins.registry, "train", spoken) for name in config.data]
-    loaded = [read_dataset(one) for one in resolved]
+    loaded = [Selection.whole(read_dataset(one)) for one in resolved]
     dev, loaded, notes = _dev_set(config, plugins, resolved, loaded)
     test = _test_set(config, plugins, resolved, notes)
-    texts = [utterance.text for utterances in loaded for utterance in utterances]
-    config, tokenizer = with_vocabulary(config, start, texts)
+    config, tokenizer = with_vocabulary(config, start, Selection.joined(loaded))
     if start is not None:
         start = start.for_tokenizer(tokenizer, spec)
         notes = [*start.notes(config.model_config), *notes]
     model = config.model_config
     features = recipe(model.features, model.mels, model.sample_rate)
-    utterances, sources, unusable = _usable(config, resolved, loaded, tokenizer, features)
-    index = Index.build(utterances, tokenizer.encode)
+    checked = _usable(config, resolved, loaded, tokenizer, features)
+    utterances, token_counts, sources, unusable = checked
+    index = utterances.indexed(token_counts)
     plan = _plan_settings(config, tokenizer)
-    first = plan_epoch(index.durations, sources, config.seed, 0, plan)
-    steps = config.train.steps or math.ceil(config.train.epochs * first.steps)
-    languages = Counter(utterance.language for utterance in utterances)
+    first = _steps_per_epoch(config, utterances, index, sources, plan)
+    steps = config.train.steps or math.ceil(config.train.epochs * first)
+    languages = utterances.names("languages")
     return Setup(
         config=config,
         spec=spec,
         tokenizer=tokenizer,
         recipe=features,
         label=_label(config),
+        utterances=utterances,
         index=index,
         sources=sources,
         plan=plan,
         steps=steps,
-        steps_per_epoch=first.steps,
+        steps_per_epoch=first,
         dev=dev,
         test=test,
-        language=languages.most_common(1)[0][0] or spoken,
+        language=max(languages, key=languages.__getitem__) or spoken,
         unusable=unusable,
         notes=tuple(notes),
         start=start,
     )
+
+
+def _steps_per_epoch(
+    config: RunConfig,
+    utterances: Selection,
+    index: Index,
+    sources: Sequence[Source],
+    plan: PlanSettings,
+) -> int:
+    """Return the number of optimizer steps of the first epoch."""
+
+    def make() -> Columns:
+        first = plan_epoch(index.durations, sources, config.seed, 0, plan)
+        return {"steps": memoryview(array("q", [first.steps]))}
+
+    kept = ["steps", config.seed, [asdict(source) for source in sources], plan.digest()]
+    return int(utterances.stored(kept, make)["steps"][0])
 
 
 def _label(config: RunConfig) -> str:
@@ -196,8 +223,8 @@ def _dev_set(
     config: RunConfig,
     plugins: Plugins,
     resolved: Sequence[ResolvedDataset],
-    loaded: list[list[Utterance]],
-) -> tuple[EvaluationSet, list[list[Utterance]], list[str]]:
+    loaded: list[Selection],
+) -> tuple[EvaluationSet, list[Selection], list[str]]:
     """Return the dev set, the training utterances without it, and a note if it was held out."""
     first = resolved[0]
     if config.dev_data:
@@ -205,31 +232,37 @@ def _dev_set(
         return _evaluation_set(config, dev), loaded, []
     if "dev" in first.spec.splits and first.split != "dev":
         return _evaluation_set(config, replace(first, split="dev")), loaded, []
-    data = config.data_config
-    good, _ = usable(loaded[0], data.max_duration, config.on_bad_utterance)
-    kept, held = _hold_out(data.dev_fraction, loaded[0], good)
+    kept, held = _hold_out(config, loaded[0])
     note = f"{len(held)} training utterances held out as dev set; --dev-data names another"
     label = f"{first.typed} (held out)"
-    return EvaluationSet(label=label, utterances=held), [kept, *loaded[1:]], [note]
+    return EvaluationSet(label=label, utterances=list(held)), [kept, *loaded[1:]], [note]
 
 
-def _hold_out(
-    fraction: float, utterances: Sequence[Utterance], good: Sequence[Utterance]
-) -> tuple[list[Utterance], list[Utterance]]:
-    """Split off some of the `good` ones by a hash of their text: no sentence is on both sides."""
-    of_text = Counter(utterance.text for utterance in good)
-    if len(of_text) < 2:
-        raise UserError("one distinct sentence cannot be split; name a dev set with --dev-data")
-    wanted = min(max(1, round(fraction * len(good))), HELD_OUT_MOST)
-    chosen: set[str] = set()
-    count = 0
-    for text in sorted(of_text, key=lambda text: derive_key(0, "dev", text))[:-1]:
-        if count < wanted:
-            chosen.add(text)
-            count += of_text[text]
-    held = [utterance for utterance in good if utterance.text in chosen]
-    ids = {utterance.id for utterance in held}
-    return [utterance for utterance in utterances if utterance.id not in ids], held
+def _hold_out(config: RunConfig, utterances: Selection) -> tuple[Selection, Selection]:
+    """Split off some of the good ones by a hash of their text: no sentence is on both sides."""
+    most, fraction = config.data_config.max_duration, config.data_config.dev_fraction
+    seconds = utterances.durations
+    good = (seconds > 0) & (seconds <= most)
+    policy = config.on_bad_utterance
+    if not good.all() and (policy == "fail" or not good.any()):  # says which
+        usable(utterances.only(~good), most, policy)
+
+    def make() -> Columns:
+        texts = utterances.only(good).texts()
+        keys = np.fromiter((derive_key(0, "dev", text) for text in texts), np.int64)
+        _, of_text, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        if len(counts) < 2:
+            raise UserError("one distinct sentence cannot be split; name a dev set with --dev-data")
+        wanted = min(max(1, round(fraction * len(keys))), HELD_OUT_MOST)
+        chosen = min(int(np.searchsorted(counts.cumsum(), wanted)) + 1, len(counts) - 1)
+        held = np.zeros(len(good), np.uint8)
+        held[np.flatnonzero(good)[of_text < chosen]] = 1
+        return {"held": held.data}
+
+    good_digest = hashlib.sha256(good.data).hexdigest()
+    found = utterances.stored(["held", fraction, HELD_OUT_MOST, good_digest], make)
+    held = np.frombuffer(found["held"], bool)
+    return utterances.only(~held), utterances.only(held)
 
 
 def _test_set(
@@ -256,31 +289,67 @@ def _evaluation_set(config: RunConfig, resolved: ResolvedDataset) -> EvaluationS
 def _usable(
     config: RunConfig,
     resolved: Sequence[ResolvedDataset],
-    loaded: Sequence[Sequence[Utterance]],
+    loaded: Sequence[Selection],
     tokenizer: Tokenizer,
     features: FeatureRecipe,
-) -> tuple[list[Utterance], tuple[Source, ...], dict[str, str]]:
-    """Return the utterances that can be trained on, where each source stands, and the others."""
+) -> tuple[Selection, NDArray[np.int64], tuple[Source, ...], dict[str, str]]:
+    """Return the utterances that can be trained on, their numbers of tokens, where each source
+    stands, and why others cannot be used."""
     check = _checker(config, config.model_config, tokenizer, features)
-    kept: list[Utterance] = []
+    kept: list[Selection] = []
+    tokens: list[NDArray[np.int64]] = []
     sources: list[Source] = []
     unusable: dict[str, str] = {}
+    start = 0
     for one, utterances in zip(resolved, loaded, strict=True):
-        start = len(kept)
-        for utterance in utterances:
-            if problem := check(utterance):
-                unusable[utterance.id] = problem
-            else:
-                kept.append(utterance)
-        if len(kept) > start:
-            sources.append(Source(start=start, end=len(kept), weight=one.weight))
+        counted = _counted(utterances, tokenizer)
+        good = np.ones(len(utterances), bool)
+        suspects = _suspects(config, utterances, counted, features)
+        for position in np.flatnonzero(suspects).tolist():
+            if problem := check(utterances[position]):
+                unusable[utterances[position].id] = problem
+                good[position] = False
+        kept.append(utterances.only(good))
+        tokens.append(np.frombuffer(counted["tokens"], np.int64)[good])
+        if end := len(kept[-1]):
+            sources.append(Source(start=start, end=start + end, weight=one.weight))
+            start += end
     if unusable and config.on_bad_utterance == "fail":
         raise UserError(first_problem(unusable))
-    if not kept:
+    if not start:
         raise UserError(f"no training utterance can be used: {first_problem(unusable)}")
     if max(one.weight * (one.end - one.start) for one in sources) < 1:
         raise UserError("the weights leave no utterance in an epoch; raise one in --data")
-    return kept, tuple(sources), unusable
+    return Selection.joined(kept), np.concatenate(tokens), tuple(sources), unusable
+
+
+def _counted(utterances: Selection, tokenizer: Tokenizer) -> Columns:
+    """Return how many tokens each utterance has; see `count_tokens`."""
+    texts, encode = utterances.texts(), tokenizer.encode
+    return utterances.stored(
+        ["tokens", tokenizer.digest], lambda: count_tokens(texts, encode, len(utterances))
+    )
+
+
+def _suspects(
+    config: RunConfig, utterances: Selection, counted: Columns, features: FeatureRecipe
+) -> NDArray[np.bool_]:
+    """Return which utterances have to be checked one by one: all that cannot be used, at least."""
+    model, data = config.model_config, config.data_config
+    seconds = utterances.durations
+    found = ~((seconds > 0) & (seconds >= data.min_duration) & (seconds <= data.max_duration))
+    found[[position for position, _ in json.loads(bytes(counted["refused"]))]] = True
+    if model.uses_ctc:
+        fits = np.flatnonzero(~found)
+        samples = (seconds[fits] * features.sample_rate).astype(np.int64)
+        there = np.zeros(samples.max(initial=0) + 1, bool)
+        there[samples] = True
+        fastest = max(data.speeds)
+        fast = (sped_up_length(length, fastest) for length in np.flatnonzero(there).tolist())
+        steps = np.zeros(len(there), np.int32)
+        steps[there] = [model.steps(features.frames(length)) for length in fast]
+        found[fits] = steps[samples] < np.frombuffer(counted["least"], np.int64)[fits]
+    return found
 
 
 def _checker(

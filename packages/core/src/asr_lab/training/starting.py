@@ -1,6 +1,5 @@
 """What a run starts from, where that is not chance: the weights that `train --from` names."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +10,12 @@ from asr_lab.checkpoints.building import config_of, load_weights, tokenizer_of
 from asr_lab.checkpoints.portable import PortableModel
 from asr_lab.checkpoints.shapes import changes, told, vocabulary_weights, weight_changes
 from asr_lab.checkpoints.sources import read_source
+from asr_lab.data.selection import Selection
+from asr_lab.data.stored import Columns
 from asr_lab.models.base import ModelConfig
 from asr_lab.plugins import ModelSpec, Plugins
 from asr_lab.reproducibility.hash import state_digest
-from asr_lab.tokenizers import Tokenizer, train_tokenizer
+from asr_lab.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from asr_lab.training.config import RunConfig
 from asr_lab.utils.errors import UserError
 
@@ -127,17 +128,26 @@ def _refuse_another_vocabulary(config: RunConfig, start: Start) -> None:
 
 
 def with_vocabulary(
-    config: RunConfig, start: Start | None, texts: Sequence[str]
+    config: RunConfig, start: Start | None, texts: Selection
 ) -> tuple[RunConfig, Tokenizer]:
-    """Return the tokenizer of a run, and the settings that follow from it.
+    """Return the tokenizer of a run, trained on `texts`, and the settings that follow from it.
 
     It is that of the weights the run starts from, if there are any and no other was asked for.
     """
     data = config.data_config
     if start is None or config.new_tokenizer:
-        tokenizer = train_tokenizer(data.tokenizer, texts, data.vocab)
+        tokenizer = _trained(data.tokenizer, texts, data.vocab)
     else:
         tokenizer = start.tokenizer
         data = replace(data, tokenizer=start.portable.tokenizer_kind)
     model_config = replace(config.model_config, vocab=tokenizer.size)
     return replace(config, model_config=model_config, data_config=data), tokenizer
+
+
+def _trained(kind: str, texts: Selection, size: int) -> Tokenizer:
+    """Train a tokenizer, or read what was trained on the same texts before."""
+
+    def make() -> Columns:
+        return {"tokenizer": memoryview(train_tokenizer(kind, texts.texts(), size).to_bytes())}
+
+    return load_tokenizer(kind, bytes(texts.stored(["tokenizer", kind, size], make)["tokenizer"]))

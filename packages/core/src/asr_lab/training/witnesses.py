@@ -13,15 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from asr_lab.data.audio_batch import AudioBatch
-from asr_lab.data.index import facts
+from asr_lab.data.index import WITNESS as SIZE
+from asr_lab.data.index import witness
+from asr_lab.data.selection import Selection
 from asr_lab.data.utterance import Utterance
 from asr_lab.training.setup import Setup
-from asr_lab.utils.files import write_atomically, writing
+from asr_lab.utils.files import append, write_atomically
 
 UTTERANCES, AUDIO = "utterances.bin", "audio.bin"
 MOST = 2**20
-"""Utterances up to which a run remembers them; beyond, a change is noticed and not named."""
-SIZE = 8
+"""Utterances whose audio a run remembers, and those of data sets that are read anew each time;
+beyond, a change is noticed and not named."""
 
 
 def _short(data: bytes) -> bytes:
@@ -33,18 +35,24 @@ def _sets(setup: Setup) -> dict[str, Sequence[Utterance]]:
     return {"index": setup.index.utterances, "dev": setup.dev.utterances, "test": test}
 
 
+def _of(utterances: Sequence[Utterance]) -> bytes:
+    if isinstance(utterances, Selection):
+        return utterances.witnesses()
+    return b"".join(map(witness, utterances))
+
+
 def remember(folder: Path, setup: Setup) -> None:
-    """Write what is known of every utterance of a run that starts. Raises CannotWriteError."""
+    """Write what is known of every utterance of a run, unless that is there.
+
+    A run that goes on may have been killed before it was. Raises CannotWriteError.
+    """
     sets = _sets(setup)
-    if sum(map(len, sets.values())) > MOST:
+    large = sum(map(len, sets.values())) > MOST and not setup.utterances.witnessed
+    if large or (folder / UTTERANCES).exists():
         return
     counts = json.dumps({name: len(utterances) for name, utterances in sets.items()})
-    content = b"".join(_of(utterance) for found in sets.values() for utterance in found)
+    content = b"".join(map(_of, sets.values()))
     write_atomically(folder / UTTERANCES, counts.encode() + b"\n" + content)
-
-
-def _of(utterance: Utterance) -> bytes:
-    return _short(json.dumps(facts(utterance)).encode())
 
 
 def first_change(folder: Path, setup: Setup, name: str) -> str:
@@ -56,14 +64,16 @@ def first_change(folder: Path, setup: Setup, name: str) -> str:
         first, _, content = (folder / UTTERANCES).read_bytes().partition(b"\n")
         counts = json.loads(first)
         start = SIZE * sum(counts[one] for one in list(counts)[: list(counts).index(name)])
-        known = content[start : start + SIZE * counts[name]]
+        known = np.frombuffer(content[start : start + SIZE * counts[name]], "<u8")
     except (OSError, ValueError, LookupError, TypeError):
         return ""
-    here = _sets(setup)[name]
-    for place, utterance in enumerate(here):
-        if known[SIZE * place : SIZE * (place + 1)] != _of(utterance):
-            return f"the first is utterance {utterance.id!r}, {utterance.audio.path}"
-    missing = len(known) // SIZE - len(here)
+    utterances = _sets(setup)[name]
+    here = np.frombuffer(_of(utterances), "<u8")
+    both = min(len(known), len(here))
+    place = int(next(iter(np.flatnonzero(known[:both] != here[:both])), both))
+    if place < len(here):
+        return f"the first is utterance {utterances[place].id!r}, {utterances[place].audio.path}"
+    missing = len(known) - len(here)
     return f"{missing} at its end are gone" if missing > 0 else ""
 
 
@@ -82,10 +92,8 @@ def _rows(batch: AudioBatch) -> Iterable[tuple[str, str, str]]:
 
 
 def append_heard(folder: Path, records: bytes) -> None:
-    """Add to `audio.bin`. Raises CannotWriteError."""
-    path = folder / AUDIO
-    with writing(path), path.open("ab", buffering=0) as file:
-        file.write(records)
+    """Add to `audio.bin`, and wait until it is on the disk. Raises CannotWriteError."""
+    append(folder / AUDIO, records, durable=True, unit=2 * SIZE)
 
 
 def read_heard(folder: Path) -> dict[int, int]:

@@ -179,8 +179,18 @@ def append_line(path: Path, line: str, *, durable: bool = False) -> None:
     """
     if "\n" in line:
         raise ValueError("a line holds no line break")
-    content = f"{line}\n".encode()
+    append(path, f"{line}\n".encode(), durable=durable)
+
+
+def append(path: Path, content: bytes, *, durable: bool = False, unit: int = 1) -> None:
+    """Add to a file in a single write; with `durable`, wait until it is on the disk, and its name.
+
+    What a crash left of a record of `unit` bytes goes first. Raises CannotWriteError.
+    """
+    new = not path.exists()
     with writing(path), path.open("ab", buffering=0) as file:
+        if rest := file.tell() % unit:
+            file.truncate(file.tell() - rest)
         with between_fail_points("append", path):
             written = file.write(content)
         if written != len(content):
@@ -188,6 +198,29 @@ def append_line(path: Path, line: str, *, durable: bool = False) -> None:
         if durable:
             with between_fail_points("fsync", path):
                 os.fsync(file.fileno())
+    if durable and new:
+        fsync_folder(path.parent)
+
+
+def cut(path: Path, size: int) -> None:
+    """Drop what lies behind the first `size` bytes of a file. Raises CannotWriteError."""
+    with writing(path), path.open("r+b") as file:
+        with between_fail_points("cut", path):
+            file.truncate(size)
+        with between_fail_points("fsync", path):
+            os.fsync(file.fileno())
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none, and wait until its name is on the disk.
+
+    Raises CannotWriteError.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        fsync_folder(one.parent)
 
 
 def is_taken(folder: Path) -> bool:
@@ -214,4 +247,6 @@ def make_numbered(parent: Path, name: str, number: int = 1) -> Path:
             except FileExistsError:
                 number += 1
             else:
-                return folder
+                break
+    fsync_folder(parent)
+    return folder
