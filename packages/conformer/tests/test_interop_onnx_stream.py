@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -98,9 +98,13 @@ def frames_of(wave: Tensor) -> Tensor:
     return online.push(wave[None], torch.tensor([len(wave)]), torch.tensor([True]))[0][0]
 
 
+Runtime: TypeAlias = Any
+"""A session of onnxruntime, which declares no types."""
+
+
 @cache
-def loaded(file: Path) -> Any:
-    """Return a graph in onnxruntime, which declares no types."""
+def loaded(file: Path) -> Runtime:
+    """Return a graph in onnxruntime."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(file, options)
