@@ -120,22 +120,6 @@ def test_bad_audio_costs_a_line_each_and_its_batch_mates_nothing(
         assert line.startswith("asr-lab: ") and problem in line
 
 
-@pytest.mark.slow  # minutes of mel bands
-@pytest.mark.parametrize("flags", [[], ["--stream"]])
-def test_three_hours_of_audio_are_transcribed(
-    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    best, path = checkpoint(tmp_path / "best.pt", "rnnt"), tmp_path / "hours.flac"
-    with soundfile.SoundFile(path, "w", 1000, 1) as file:
-        for minute in range(180):
-            file.write(noise(60 * 1000, minute))
-    words = ["transcribe", str(path), "--checkpoint", str(best), "--device", "cpu", *flags]
-    assert main(words) == 0
-    printed = capsys.readouterr()
-    assert len(printed.out) > 1000
-    assert [line for line in printed.err.splitlines() if "look-ahead" not in line] == []
-
-
 def test_a_vocabulary_that_does_not_match_the_weights_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
