@@ -2,14 +2,11 @@
 
 import errno
 import json
-import re
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -24,6 +21,7 @@ from asr_lab.utils.errors import UserError
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
 TOLERANCE = 1e-4
 TOKENIZER = CharacterTokenizer("abcdefghi ")
@@ -64,16 +62,6 @@ VARIANTS: dict[str, dict[str, object]] = {
         "causal_convolution": True,
     },
 }
-DOCS = Path(__file__).parents[3] / "docs" / "export.md"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_shape_checks() -> Iterator[None]:
-    """Leave out the checks of shapes: while a graph is traced, sizes are no numbers."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 def make(**changes: object) -> ConformerASRModel:
@@ -137,7 +125,9 @@ class Runtime:
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def pair(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    without_shape_checks: None,
 ) -> tuple[ConformerASRModel, Runtime]:
     """Return a model and the files that were written of it."""
     model, folder = make(**VARIANTS[request.param]), tmp_path_factory.mktemp("onnx")
@@ -189,22 +179,12 @@ def test_the_heads_give_the_scores_of_the_model(pair: tuple[ConformerASRModel, R
     assert set(runtime.sessions) == heads
 
 
-def documented() -> type[Any]:
-    """Return the class that the page on exports shows."""
-    if not DOCS.is_file():
-        pytest.skip("the documents are not beside this package")
-    (code,) = re.findall(r"^```python\n(.*?)^```$", DOCS.read_text("utf-8"), re.M | re.S)
-    names: dict[str, object] = {}
-    exec(compile(code, str(DOCS), "exec"), names)
-    return cast("type[Any]", names["Recogniser"])
-
-
 @torch.inference_mode()
 def test_the_loop_of_the_documents_finds_the_text_of_the_model(
-    pair: tuple[ConformerASRModel, Runtime],
+    pair: tuple[ConformerASRModel, Runtime], documented: dict[str, type[Any]]
 ) -> None:
     model, runtime = pair
-    recogniser = documented()(runtime.folder)
+    recogniser = documented["Recogniser"](runtime.folder)
     features = batch_of([400, 5, 210, 0])
     nothing = torch.zeros(4, 0, dtype=torch.int64)
     batch = Batch(features=features, tokens=nothing, token_lengths=nothing.sum(1))
@@ -218,10 +198,12 @@ def test_the_loop_of_the_documents_finds_the_text_of_the_model(
         assert len(set(texts[0])) >= 4 and len(texts[0]) >= 8, texts
 
 
-def test_pieces_of_bytes_become_characters(tmp_path: Path) -> None:
+def test_pieces_of_bytes_become_characters(
+    documented: dict[str, type[Any]], tmp_path: Path
+) -> None:
     tokenizer = train_tokenizer("bpe", ["seven eight nine", "ten eleven twelve"], 280)
     write_onnx(make(vocab=280, layers=1), tokenizer, tmp_path)
-    recogniser = documented()(tmp_path)
+    recogniser = documented["Recogniser"](tmp_path)
     for text in ("seven eleven", "neun Fäßchen € 𝄞"):
         assert recogniser.text(tokenizer.encode(text)) == text
 

@@ -181,6 +181,40 @@ def test_from_samples_on_the_steps_are_those_of_the_whole(
     assert (found - expected).abs().max() <= TOLERANCE
 
 
+REACHES: dict[str, dict[str, object]] = {
+    "causal": {},
+    "symmetric": {"causal_subsampling": False},
+    "relative": {"positions": "relative", "norm": "batch"},
+}
+
+
+@pytest.mark.parametrize("changed", [4001, 9999, 24160])
+@pytest.mark.parametrize("kind", REACHES)
+def test_a_future_sample_alters_no_step_that_was_given_out(
+    kind: str, changed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make(**REACHES[kind])
+    wave = speech(32000, 4)
+    other = torch.cat([wave[:changed], 0.5 * speech(32000 - changed, 5)])
+    with torch.inference_mode():
+        wholes = [
+            model.encoder(extracted(model.config, one)).sequences.values[0] for one in (wave, other)
+        ]
+    forward, steps = model.encoder.forward, []
+
+    def listening(*arguments: object) -> object:
+        output = forward(*arguments)  # type: ignore[arg-type]
+        steps.append(output.sequences.values[0])
+        return output
+
+    monkeypatch.setattr(model.encoder, "forward", listening)
+    StreamingRecogniser(model).push([wave[:changed]])
+    known = torch.cat(steps)
+    assert len(known) and not torch.allclose(wholes[0], wholes[1], atol=1e-2)
+    for whole in wholes:
+        assert (whole[: len(known)] - known).abs().max() <= TOLERANCE
+
+
 @pytest.mark.parametrize("samples", [0, 1, 16, 159, 160])
 def test_next_to_no_audio_is_recognised_as_offline(samples: int) -> None:
     for head, model in MODELS.items():

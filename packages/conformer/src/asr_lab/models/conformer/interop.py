@@ -11,11 +11,12 @@ from pathlib import Path
 
 from asr_lab.models.conformer.interop_nemo import read_archive
 from asr_lab.models.conformer.interop_onnx import LARGEST, write_onnx_folder
+from asr_lab.models.conformer.interop_onnx_stream import write_stream_folder
 from asr_lab.models.conformer.interop_parakeet import read_folder, write_folder
 from asr_lab.models.conformer.model import ConformerASRModel
 from asr_lab.tokenizers import BPETokenizer, Tokenizer
 
-__all__ = ["read_nemo", "read_parakeet", "write_onnx", "write_parakeet"]
+__all__ = ["read_nemo", "read_parakeet", "write_onnx", "write_onnx_stream", "write_parakeet"]
 
 
 def read_parakeet(folder: Path) -> tuple[ConformerASRModel, BPETokenizer]:
@@ -60,3 +61,14 @@ def write_onnx(
     where the package onnx is missing or the tokenizer is another model's, and CannotWriteError.
     """
     write_onnx_folder(model, tokenizer, folder, largest)
+
+
+def write_onnx_stream(
+    model: ConformerASRModel, tokenizer: Tokenizer, folder: Path, *, largest: int = LARGEST
+) -> None:
+    """Write ONNX graphs of a chunk step with its states, and of the heads, and JSON.
+
+    `put_in_streaming_mode` gives a model of other chunks. Raises what `write_onnx` does, and
+    UserError for a model that does not stream, or whose features need the whole utterance.
+    """
+    write_stream_folder(model, tokenizer, folder, largest)

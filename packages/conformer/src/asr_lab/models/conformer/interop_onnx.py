@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,28 +58,43 @@ def write_onnx_folder(
     model: ConformerASRModel, tokenizer: Tokenizer, folder: Path, largest: int
 ) -> None:
     """Write the graphs, then the settings and tokens; see `interop.write_onnx`."""
+    refuse_what_cannot_be(model, tokenizer)
+    write_graphs(model, tokenizer, folder, largest, [encoder_graph(model), *head_graphs(model)])
+
+
+def refuse_what_cannot_be(model: ConformerASRModel, tokenizer: Tokenizer) -> None:
+    """Raise UserError where the package onnx is missing, or the tokenizer is another model's."""
     if find_spec("onnx") is None:
         raise UserError(
             "ONNX files need the package onnx, which is not installed; "
             "pip install 'asr-lab-conformer[onnx]'"
         )
-    config = model.config
-    if tokenizer.size != config.vocab:
-        raise UserError(f"the tokenizer has {tokenizer.size} tokens, the model {config.vocab}")
+    if tokenizer.size != (vocab := model.config.vocab):
+        raise UserError(f"the tokenizer has {tokenizer.size} tokens, the model {vocab}")
+
+
+def write_graphs(
+    model: ConformerASRModel,
+    tokenizer: Tokenizer,
+    folder: Path,
+    largest: int,
+    found: Sequence[Graph],
+    **further: object,
+) -> None:
+    """Write graphs, the tokens, and the settings, with what is `further` to be known of them."""
     tokens = {
         "kind": tokenizer.kind,
         "pieces": list(tokenizer.pieces),
         "special": dict(tokenizer.special),
     }
-    found = list(graphs(model))
     with writing_folder(folder) as partial:
         for graph in found:
             _write_graph(graph, partial, largest)
         _write_json(partial / TOKENS, tokens)
-        _write_json(partial / CONFIG, settings(model, found))
+        _write_json(partial / CONFIG, {**settings(model, found), **further})
 
 
-def settings(model: ConformerASRModel, found: list[Graph]) -> dict[str, object]:
+def settings(model: ConformerASRModel, found: Sequence[Graph]) -> dict[str, object]:
     """Return the content of `config.json`."""
     config = model.config
     return {
@@ -98,18 +113,23 @@ def settings(model: ConformerASRModel, found: list[Graph]) -> dict[str, object]:
     }
 
 
-def graphs(model: ConformerASRModel) -> Iterator[Graph]:
-    """Yield what the files of a model hold."""
-    config = model.config
-    encoder, encoded = model.encoder, torch.zeros(2, config.steps(FRAMES), config.dim)
+def encoder_graph(model: ConformerASRModel) -> Graph:
+    """Return what the file of the encoder holds, which takes whole utterances."""
+    config, encoder = model.config, model.encoder
     assert isinstance(encoder, ConformerEncoder)
-    yield Graph(
+    return Graph(
         name="encoder",
         module=EncoderGraph(encoder),
         inputs={"features": ("batch", "frames", config.mels), "lengths": ("batch",)},
         outputs={"encoded": ("batch", "steps", config.dim), "encoded_lengths": ("batch",)},
         examples=(torch.zeros(2, FRAMES, config.mels), torch.tensor([FRAMES, FRAMES - 9])),
     )
+
+
+def head_graphs(model: ConformerASRModel) -> Iterator[Graph]:
+    """Yield what the files of the heads hold."""
+    config = model.config
+    encoded = torch.zeros(2, config.steps(FRAMES), config.dim)
     if model.head is not None:
         yield Graph(
             name="ctc",
@@ -156,6 +176,11 @@ def _write_graph(graph: Graph, folder: Path, largest: int) -> None:
         _trace(graph, traced)
         content = onnx.load(traced)
     content.producer_name, content.producer_version = "asr-lab", str(VERSION)
+    for output in content.graph.output:  # whose fixed sizes the exporter does not always see
+        axes = zip(output.type.tensor_type.shape.dim, graph.outputs[output.name], strict=True)
+        for found, size in axes:
+            if isinstance(size, int):
+                found.dim_value = size
     if sum(len(weight.raw_data) for weight in content.graph.initializer) > largest:
         beside = f"{target.name}.data"
         onnx.save_model(content, target, save_as_external_data=True, location=beside)

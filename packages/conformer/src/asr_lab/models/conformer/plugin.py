@@ -34,6 +34,12 @@ FORMATS = (
         model="conformer",
         write=f"{INTEROP}write_onnx",
     ),
+    FormatSpec(
+        name="onnx-stream",
+        summary="the same for audio that arrives: a chunk of steps, its states in and out",
+        model="conformer",
+        write=f"{INTEROP}write_onnx_stream",
+    ),
 )
 
 

@@ -67,7 +67,8 @@ def stream(
     rounds = torch.div(counts + (chunks.size - 1), chunks.size, rounding_mode="floor")
     shift, most = chunks.size * subsampling.factor, max(rounds.tolist(), default=0)
     frames = torch.nn.functional.pad(frames, (0, 0, 0, most * shift + width))
-    dim = subsampling.out.out_features
+    dim, device = subsampling.out.out_features, state.frames.device
+    table = blocks[0].attention.stream_table(chunks.left, chunks.size, device)
     result = state.frames.new_zeros(len(counts), most * chunks.size, dim)
     for number in range(most):
         active = (rounds > number).nonzero()[:, 0]
@@ -76,7 +77,7 @@ def stream(
         assert isinstance(chosen, StreamState)
         window = frames[active, number * shift : number * shift + width]
         lengths = (counts[active] - number * chunks.size).clamp(max=chunks.size)
-        values, chosen = _chunk(subsampling, scale, blocks, window, lengths, chosen)
+        values, chosen = encode_chunk(subsampling, scale, blocks, table, window, lengths, chosen)
         result[active, number * chunks.size : (number + 1) * chunks.size] = values.to(result.dtype)
         after = chosen if everyone else put_state(state, active, chosen)
         assert isinstance(after, StreamState)
@@ -109,23 +110,28 @@ def _new_steps(
     return (torch.where(state.ended, total, whole) - state.steps).clamp(min=0)
 
 
-def _chunk(
+def encode_chunk(
     subsampling: ConvSubsampling,
     scale: float,
     blocks: Sequence[ConformerBlock],
+    table: Float[Tensor, "..."],
     frames: Float[Tensor, "batch frames mels"],
     lengths: Int64[Tensor, " batch"],
     state: StreamState,
 ) -> tuple[Float[Tensor, "batch steps dim"], StreamState]:
-    """Encode one chunk of each stream, of which `lengths` steps count."""
+    """Encode one chunk of each stream, of which `lengths` steps count.
+
+    `table` is the attention's of its cached steps and the chunk's. Of the state, `frames` and
+    `ended` are not looked at, and `arrived` says where the audio ends that has come.
+    """
     values = subsampling.window(frames, state.steps, state.arrived) * scale
     steps, left = values.shape[1], state.blocks[0].attention.keys.shape[2]
     mask = length_mask(lengths, steps)
-    place = torch.arange(-left, 0, device=mask.device)
-    keys = torch.cat([place >= -state.steps[:, None], mask], 1)[:, None, None]
+    past = torch.arange(-left, 0, device=mask.device) >= -state.steps[:, None]
+    keys = torch.cat([past, mask], 1)[:, None, None]
     # Every step sees itself, even in the padding: a softmax of nothing would be NaN.
-    itself = torch.eye(steps, left + steps, dtype=torch.bool, device=mask.device).roll(left, 1)
-    table = blocks[0].attention.stream_table(left, steps, values.device)
+    window = torch.arange(left + steps, device=mask.device)
+    itself = window == window[left:, None]
     after = []
     for block, before in zip(blocks, state.blocks, strict=True):
         values, block_state = block.stream(values, mask, keys | itself, table, before)
