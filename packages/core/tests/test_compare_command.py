@@ -135,8 +135,10 @@ def test_runs_are_compared_as_they_lie(
     capsys.readouterr()
     assert main(["compare", "outputs/one", "outputs/two/test.hypotheses.jsonl"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["system", "WER", "vs", "best", "RTFx", "size"]
+    known = ["params", "WER", "vs", "best", "RTFx", "memory", "size"]
+    assert lines[0].split() == ["system", *known]
     assert {line.split()[0] for line in lines[1:3]} == {"one", "two"}
+    assert "memory of one, two: with what training needs; evaluate has less" in lines
     assert not any("no audio" in line for line in lines), "runs name their data set"
     assert lines[-1] == "report outputs/compare-0001/compare.html, compare.md, compare.json"
     page = (tmp_path / "outputs/compare-0001/compare.html").read_text()

@@ -124,8 +124,8 @@ def test_padding_counts_also_where_the_longest_comes_last() -> None:
 
 def test_a_gpu_warms_up_and_a_processor_does_not_unless_told() -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert (warm_up_of(options(), gpu), warm_up_of(options(), cpu)) == (2, 0)
-    assert warm_up_of(options(warm_up=0), gpu) == 0 and warm_up_of(options(warm_up=4), cpu) == 4
+    assert (warm_up_of(gpu), warm_up_of(cpu)) == (2, 0)
+    assert warm_up_of(gpu, options(warm_up=0).warm_up) == 0 and warm_up_of(cpu, 4) == 4
 
 
 def test_devices_are_counted_before_the_work() -> None:

@@ -142,6 +142,27 @@ def test_the_record_holds_everything_that_decides_a_run(
     assert results["test"]["utterances"] == len(hypotheses) == 5
 
 
+def test_the_evaluation_at_the_end_tells_what_that_of_the_command_does(
+    train: Train, tmp_path: Path, corpus: Path
+) -> None:
+    run = tmp_path / "run"
+    assert train("--train.steps 2 --data.batch-seconds 4 --device cpu --output", run) == 0
+    data = f"--dataset manifest:{corpus}/test/manifest.jsonl --batch-seconds 4 --device cpu"
+    assert main(["evaluate", "--checkpoint", str(run), *data.split(), "--output", f"{run}/e"]) == 0
+    ours, theirs = (
+        strict((run / name).read_text()) for name in ("test.result.json", "e/result.json")
+    )
+    alone = {"checkpoint", "model", "run_id", "also"}
+    assert set(theirs) - set(ours) == alone and set(ours) < set(theirs)
+    measured = {"audio_seconds", "utterances", "words", "characters", "decoding", "warnings"}
+    assert {key: ours[key] for key in measured} == {key: theirs[key] for key in measured}
+    told, expected = ours["execution"], theirs["execution"]
+    assert isinstance(told, dict) and isinstance(expected, dict)
+    assert told.pop("while_training") is True and expected.pop("while_training") is False
+    assert told.pop("peak_memory") > 1e7 and expected.pop("peak_memory") > 1e7
+    assert told == expected and told["parameters"] > 1000 and told["batches"] > 1
+
+
 def test_only_the_newest_checkpoints_are_kept(train: Train, tmp_path: Path) -> None:
     assert train("--train.save-every 2 --train.keep 3 --output", tmp_path / "run") == 0
     assert [step for step, _ in steps(tmp_path / "run" / "checkpoints")] == [8, 10, 12]

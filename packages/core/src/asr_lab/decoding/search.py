@@ -3,6 +3,7 @@
 from asr_lab.decoding.attention import attention_beam, attention_greedy
 from asr_lab.decoding.ctc import ctc_greedy
 from asr_lab.decoding.ctc_beam import ctc_beam_search
+from asr_lab.decoding.label_likelihood import label_likelihoods
 from asr_lab.decoding.language_model import fusion
 from asr_lab.decoding.transducer import transducer_greedy
 from asr_lab.decoding.transducer_beam import transducer_beam_search
@@ -39,7 +40,7 @@ def decode(
     if isinstance(decoder, TransducerDecoder):
         assert decoder.blank_id == vocab, "the blank follows the tokens"
         find = transducer_greedy if options.beam == 1 else transducer_beam_search
-        return find(decoder, padded, options)
+        return label_likelihoods(decoder, padded, find(decoder, padded, options))
     raise NotImplementedError(
         f"there is no search for a {type(decoder).__name__}; it must be a CTCDecoder, a"
         " TransducerDecoder or an AttentionDecoder"

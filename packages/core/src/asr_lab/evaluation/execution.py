@@ -7,7 +7,21 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
-class Execution:
+class Batching:
+    """In which batches utterances were recognised."""
+
+    order: str
+    """Order in which utterances were recognised."""
+    batch_size: int = 0
+    """Utterances in a batch that were asked for; 0 for as many as `batch_seconds` hold."""
+    batch_seconds: float
+    """Seconds of audio in a batch, padding counted; they are no limit if there is a size."""
+    warm_up: int
+    """Batches that each device recognised before the clock started."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution(Batching):
     """What the leaderboards ask for beside a speed, and what memory it took."""
 
     device: str
@@ -24,21 +38,15 @@ class Execution:
     """Numbers that the weights are kept in, such as `float32`."""
     arithmetic: str
     """Numbers that matrix products are computed in."""
-    order: str
-    """Order in which utterances were recognised."""
-    batch_size: int
-    """Utterances in a batch that were asked for; 0 for as many as `batch_seconds` hold."""
-    batch_seconds: float
-    """Seconds of audio in a batch, padding counted; they are no limit if there is a size."""
     batches: int
     largest_batch: int
     """Most utterances in a batch."""
-    warm_up: int
-    """Batches that each device recognised before the clock started."""
     parameters: int
     """Numbers in the model."""
     peak_memory: int
     """Most bytes in use on a GPU, or by a process on the CPU, model included."""
+    while_training: bool = False
+    """Whether a training run was evaluated at its end: what it needs is in memory too."""
 
     def sentence(self) -> str:
         """Return what a person wants to know beside the speed."""

@@ -10,19 +10,18 @@ from pathlib import Path
 from asr_lab.data.checks import usable
 from asr_lab.data.names import read_dataset, resolve
 from asr_lab.data.utterance import Utterance
-from asr_lab.evaluation.evaluator import Recognised
-from asr_lab.evaluation.execution import together
 from asr_lab.evaluation.folders import HYPOTHESES, RESULT, cleared, output_folder
 from asr_lab.evaluation.hypothesis_files import sctk_files
+from asr_lab.evaluation.measuring import Part, assembled
 from asr_lab.evaluation.normalising import refuse_empty
 from asr_lab.evaluation.normalizers import Normalizer, normalizers
 from asr_lab.evaluation.oddities import oddities
 from asr_lab.evaluation.options import EvaluateOptions
 from asr_lab.evaluation.processes import Alone, Team, ToldElsewhereError, agree
 from asr_lab.evaluation.recogniser import Loaded, load_checkpoint
-from asr_lab.evaluation.results import EvaluationResult, summarise
+from asr_lab.evaluation.results import EvaluationResult
 from asr_lab.evaluation.scoring import normalised_by
-from asr_lab.evaluation.sharing import Part, devices, recognise_all
+from asr_lab.evaluation.sharing import devices, recognise_all
 from asr_lab.plugins import Plugins, installed_plugins
 from asr_lab.plugins.observers import Observers
 from asr_lab.utils.errors import tell
@@ -126,26 +125,22 @@ def place(options: EvaluateOptions, task: Task) -> Path:
 
 def assemble(options: EvaluateOptions, task: Task, parts: list[Part]) -> EvaluationResult:
     """Return the result of what all processes recognised."""
-    found = Recognised.joined([one.found for one in parts], (one.id for one in task.utterances))
-    result = summarise(
-        found.utterances,
+    result = assembled(
+        parts,
+        task.utterances,
         dataset=task.dataset,
         normalizer=task.rules[0],
-        language=task.language,
-        decoding=parts[0].decoding,
         rule=options.rule,
-        skipped=len(task.unusable) + found.skipped,
-        decode_seconds=found.decode_seconds,
-        wall_seconds=found.wall_seconds,
+        language=task.language,
+        left_out=len(task.unusable),
     )
-    texts = [(one.reference_normalised, one.reference) for one in found.utterances]
+    texts = [(one.reference_normalised, one.reference) for one in result.utterances]
     languages = [one.language for one in task.utterances]
     odd = oddities(texts, languages, task.loaded.portable.language, task.loaded.tokenizer)
     return replace(
         result,
-        problems={**task.unusable, **dict(found.problems)},
+        problems={**task.unusable, **result.problems},
         warnings=(*result.warnings, *odd),
-        execution=together([one.execution for one in parts]),
     )
 
 

@@ -1,9 +1,8 @@
 """The utterances of an evaluation: in which batches they are recognised, on which devices."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,15 +13,14 @@ from asr_lab.data.audio_batch import AudioBatch
 from asr_lab.data.loader import AudioDataset, Request, evaluation_dataset, load, refuse_bad
 from asr_lab.data.plan import Integers, MicroBatch, ordered_batches, sorted_batches
 from asr_lab.data.utterance import Utterance
-from asr_lab.evaluation.evaluator import Evaluator, Recognised
-from asr_lab.evaluation.execution import Execution, peak_memory_of_process
+from asr_lab.evaluation.evaluator import Evaluator
+from asr_lab.evaluation.execution import Batching
+from asr_lab.evaluation.measuring import Part
 from asr_lab.evaluation.normalizers import normalizers
 from asr_lab.evaluation.options import EvaluateOptions
 from asr_lab.evaluation.processes import Team, in_processes, share
 from asr_lab.evaluation.recogniser import Loaded, load_checkpoint
-from asr_lab.models.base.options import DecodingOptions
-from asr_lab.precision.devices import choose_device, device_name
-from asr_lab.reproducibility.environment import machine
+from asr_lab.precision.devices import choose_device
 from asr_lab.reproducibility.keys import shuffled
 from asr_lab.utils.errors import UserError
 
@@ -41,16 +39,6 @@ class Share:
     rank: int
     size: int
     device: str
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a process recognised, and how."""
-
-    found: Recognised
-    execution: Execution
-    decoding: DecodingOptions
-    """With the name of the decoder, also where nobody said it."""
 
 
 def planned(options: EvaluateOptions, durations: Integers) -> list[MicroBatch]:
@@ -146,23 +134,25 @@ def recognise(
     dataset = evaluation_dataset(utterances, rate, shortest=evaluator.shortest)
     requests = [Request(0, batch) for batch in planned(options, dataset.index.durations)]
     requests = requests[mine.rank :: mine.size]
-    warm_up = requests[: warm_up_of(options, evaluator.device)]
+    warm_up = requests[: warm_up_of(evaluator.device, options.warm_up)]
     found = evaluator.recognise(
         batches(options, dataset, requests),
         {utterance.id: utterance.speaker for utterance in utterances},
         warm_up=load(dataset, warm_up, workers=0, prefetch=1),
     )
-    return Part(
-        found=found,
-        execution=execution(options, evaluator, found, len(warm_up)),
-        decoding=DecodingOptions(**asdict(evaluator.decoding)),
+    batching = Batching(
+        order=options.order,
+        batch_size=options.batch_size,
+        batch_seconds=options.batch_seconds,
+        warm_up=len(warm_up),
     )
+    return Part.of(evaluator, found, batching, options.precision)
 
 
-def warm_up_of(options: EvaluateOptions, device: torch.device) -> int:
-    """Return the number of batches before the clock starts."""
-    if options.warm_up is not None:
-        return options.warm_up
+def warm_up_of(device: torch.device, wanted: int | None = None) -> int:
+    """Return the number of batches before the clock starts, if no other is wanted."""
+    if wanted is not None:
+        return wanted
     return WARM_UP if device.type == "cuda" else 0
 
 
@@ -172,40 +162,3 @@ def batches(
     """Load batches; nothing is read before the first is asked for."""
     loaded = load(dataset, requests, workers=options.workers, prefetch=2)
     yield from refuse_bad(loaded) if options.on_bad_utterance == "fail" else loaded
-
-
-def execution(
-    options: EvaluateOptions, evaluator: Evaluator, found: Recognised, warm_up: int
-) -> Execution:
-    """Return where and how something was recognised."""
-    gpu, parameters = evaluator.device.type == "cuda", list(evaluator.model.parameters())
-    with evaluator.autocast():
-        low = torch.is_autocast_enabled(evaluator.device.type)
-        arithmetic = torch.get_autocast_dtype(evaluator.device.type)
-    weights = max((one.dtype for one in parameters), key=lambda kind: kind.itemsize)
-    peak = torch.cuda.max_memory_allocated(evaluator.device) if gpu else peak_memory_of_process()
-    return Execution(
-        device=device_name(evaluator.device) if gpu else machine()["cpu"],
-        devices=1,
-        threads=torch.get_num_threads(),
-        precision=options.precision,
-        language_model=_sha256(options.decoding.lm),
-        weights=_name(weights),
-        arithmetic=_name(arithmetic if low else weights),
-        order=options.order,
-        batch_size=options.batch_size,
-        batch_seconds=options.batch_seconds,
-        batches=len(found.batches),
-        largest_batch=max(found.batches, default=0),
-        warm_up=warm_up,
-        parameters=sum(one.numel() for one in parameters),
-        peak_memory=peak,
-    )
-
-
-def _sha256(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
-
-
-def _name(kind: torch.dtype) -> str:
-    return str(kind).removeprefix("torch.")

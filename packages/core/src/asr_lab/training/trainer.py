@@ -219,7 +219,7 @@ class _Run:
         """Evaluate the best model on the test set, or on the dev set where there is none."""
         start = time.monotonic()
         self.folder.load_best(self.learner)
-        result = self.evaluator.evaluate(self.setup.test or self.setup.dev)
+        result = self.evaluator.evaluate(self.setup.test or self.setup.dev, final=True)
         self.state.seconds += time.monotonic() - start
         self.folder.finish(self.state, result)
         return result

@@ -169,6 +169,9 @@ def _notes(matched: Match, others: Sequence[System], rows: Sequence[Row]) -> lis
         )
     if warning := rows[0].interval.warning:
         notes.append(warning)
+    trained = [row.system.name for row in rows if row.system.while_training]
+    if trained:
+        notes.append(f"memory of {', '.join(trained)}: with what training needs; evaluate has less")
     return notes
 
 

@@ -58,6 +58,8 @@ class System:
     """Numbers in the model; 0 if unknown."""
     memory: int = 0
     """Most bytes in use; 0 if unknown."""
+    while_training: bool = False
+    """Whether the memory of a training run is in them."""
     size: int = 0
     """Bytes of the checkpoint; 0 if it does not lie where it was."""
 
@@ -159,6 +161,7 @@ def _system(name: str, rates: Path, texts: Path) -> System:
         device=str(device or ""),
         parameters=whole(execution.get("parameters")),
         memory=whole(execution.get("peak_memory")),
+        while_training=execution.get("while_training") is True,
         size=checkpoint.stat().st_size if checkpoint.is_file() else 0,
     )
 

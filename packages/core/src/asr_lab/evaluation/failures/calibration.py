@@ -68,9 +68,8 @@ def confidence(score: float, words: int) -> float:
     """Return the confidence of an utterance: the geometric mean probability of its words.
 
     `score` is the log probability of the text and `words` the number of words in it; of an empty
-    text it is the probability. Not a number if the score is none. The score of a single path, of a
-    transducer, bounds the probability from below: it ranks utterances, and is too low for a
-    confidence. A score with a language model in it is no probability, and is cut at 1.
+    text it is the probability. Not a number if the score is none. A score with a
+    language model in it is no probability, and is cut at 1.
     """
     return math.exp(min(score / max(words, 1), 0.0)) if not math.isnan(score) else math.nan
 

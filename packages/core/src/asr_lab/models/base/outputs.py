@@ -67,5 +67,6 @@ class Hypothesis:
     ends: tuple[float, ...] = ()
     """End of each token in encoder steps; empty where the decoder does not know."""
     likelihood: float = field(default=math.nan, compare=False)
-    """Log probability of the tokens over all their alignments, without a language model; not a
-    number where the search knows the score of one alignment only, or where `score` is it."""
+    """Log probability of the tokens, whenever they are said, without a language model: over all
+    alignments (CTC), or each where the search put it (transducers). Not a number where `score` is
+    it."""
