@@ -60,7 +60,7 @@ def row(text: str, *, column: str = "text", **others: object) -> dict[str, objec
     return {"audio": sound(), column: text, **others}
 
 
-def found(name: str) -> list[Utterance]:
+def found(name: str) -> Sequence[Utterance]:
     return read_dataset(resolve(name, installed_plugins().registry, "test"))
 
 

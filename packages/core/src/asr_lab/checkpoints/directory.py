@@ -62,7 +62,8 @@ def save(
 
     Raises CannotWriteError, in which case older checkpoints are as they were.
     """
-    final, partial = folder / f"step-{step:08d}", folder / f"{PARTIAL}step-{step:08d}"
+    final = step_path(folder, step)
+    partial = folder / f"{PARTIAL}{final.name}"
     with writing(partial):
         _remove(partial)
         partial.mkdir(parents=True)
@@ -183,7 +184,7 @@ def _manifest(path: Path) -> tuple[int, dict[str, dict[str, object]]]:
     found, step, files = manifest["format"], manifest["step"], manifest["files"]
     if found > FORMAT:
         raise NewerCheckpointError(path, found, FORMAT)
-    if STEP_NAME.fullmatch(path.name) and path.name != f"step-{step:08d}":
+    if STEP_NAME.fullmatch(path.name) and path != step_path(path.parent, step):
         raise _damaged(path, f"{MANIFEST} is that of step {step}")
     present = {entry.name for entry in path.iterdir()} - {MANIFEST}
     if extra := sorted(present - set(files)):
@@ -203,6 +204,11 @@ def _problem(file: Path, entry: Mapping[str, object]) -> str:
     except OSError as error:
         return f"{file.name} cannot be read: {error.strerror}"
     return ""
+
+
+def step_path(folder: Path, step: int) -> Path:
+    """Return where the checkpoint of a step is."""
+    return folder / f"step-{step:08d}"
 
 
 def steps(folder: Path) -> list[tuple[int, Path]]:

@@ -18,6 +18,7 @@ from asr_lab.checkpoints import (
     save,
     write_portable,
 )
+from asr_lab.checkpoints.directory import step_path
 from asr_lab.evaluation.results import EvaluationResult
 from asr_lab.plugins import Plugins, Tracker
 from asr_lab.plugins.observers import Observers
@@ -181,7 +182,7 @@ class RunFolder:
         state = TrainState()
         if checkpoint is not None:
             learner.load(checkpoint.tensors, checkpoint.state)
-            check_origin(found, checkpoint.state, self.setup)
+            check_origin(step_path(self.checkpoints, checkpoint.step), checkpoint.state, self.setup)
             stored = checkpoint.state["run"]
             assert isinstance(stored, Mapping)
             state = TrainState.from_dict(stored)
