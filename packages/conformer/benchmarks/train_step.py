@@ -6,8 +6,10 @@
 subsampling, within feed-forward layers, in attention), no layer dropping; a step is forward,
 backward and update. `parity` has the peer's relative positions, batch norm and weights,
 and the loss is checked to be the peer's; `default` has rotary positions and layer norm. Ours is
-compiled as `--train.compile` does, the peer block by block and whole. `ragged` has lengths from 4
-to 16 s, of which only the real seconds count. Runs of all arms alternate; times are medians.
+compiled as `--train.compile` does, the peer block by block and whole; `graph` is with
+`--train.cuda-graphs` as well, for which the peer's loss asks the GPU too much. `ragged` has lengths
+from 4 to 16 s, of which only the real seconds count. Runs of all arms alternate; times are medians,
+`gpu_ms` what the GPU works in a step, by torch's profiler.
 """
 
 import argparse
@@ -15,10 +17,11 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import peers
 import torch
@@ -29,25 +32,36 @@ from asr_lab.models.base.outputs import total_loss
 from asr_lab.models.conformer import ConformerASRModel
 from asr_lab.models.conformer.layers import ConformerBlock
 from asr_lab.reproducibility.environment import machine
+from asr_lab.training.graphs import Graphs
 
 Inputs = tuple[Batch, dict[str, Tensor]]
 Step = Callable[[Inputs], Tensor]
 SETS = 3
 """Batches that take turns."""
+ARMS = ("eager", "block", "whole", "parity", "default", "parity-graph", "default-graph")
 
 
-def our_step(model: ConformerASRModel) -> Step:
+def our_step(model: ConformerASRModel, graph: bool = False) -> Step:
     """Return our training step."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
+    def learn(batch: Batch, counts: Mapping[str, Any]) -> dict[str, Tensor]:
+        with torch.autocast(batch.tokens.device.type, torch.bfloat16):
+            parts = model.loss(batch)
+            loss = total_loss(parts, counts)
+        loss.backward()
+        return {name: part.sum.detach() for name, part in parts.items()}
+
+    graphs = Graphs(learn)
+    for weight in model.parameters() if graph else ():
+        weight.grad = torch.zeros_like(weight)
+
     def step(inputs: Inputs) -> Tensor:
         batch = inputs[0]
-        with torch.autocast(batch.tokens.device.type, torch.bfloat16):
-            loss = total_loss(model.loss(batch), {"ctc": len(batch)})
-        loss.backward()
+        parts = (graphs if graph else learn)(batch, {"ctc": len(batch)})
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return loss.detach() * len(batch)
+        optimizer.zero_grad(set_to_none=not graph)
+        return parts["ctc"]
 
     return step
 
@@ -109,6 +123,12 @@ def arms(options: argparse.Namespace, device: str) -> dict[str, Step]:
         found["ours, parity"] = our_step(compiled(same, list(same.regions)))  # type: ignore[arg-type]
     if "default" in options.arms:
         found["ours, default"] = our_step(compiled(default, list(default.regions)))  # type: ignore[arg-type]
+    for kind, model in {"parity": same, "default": default}.items():
+        if f"{kind}-graph" in options.arms:
+            ours = as_theirs(ConformerASRModel(model.config)).to(device).train()
+            ours.load_state_dict(model.state_dict())
+            compiled(ours, list(ours.regions))
+            found[f"ours, {kind}, graph"] = our_step(ours, graph=True)
     return found
 
 
@@ -147,6 +167,18 @@ def timed(step: Step, inputs: Inputs, device: str) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
+def working(step: Step, inputs: Inputs, device: str, steps: int = 3) -> float:
+    """Return the milliseconds for which the GPU works on a step."""
+    if device != "cuda":
+        return 0.0
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
+        for _ in range(steps):
+            step(inputs)
+        torch.cuda.synchronize()
+    total: float = sum(one.self_device_time_total for one in found.key_averages())
+    return total / 1000 / steps
+
+
 def measure(
     steps: dict[str, Step], lengths: Tensor, options: argparse.Namespace, device: str
 ) -> list[dict[str, object]]:
@@ -154,7 +186,7 @@ def measure(
     sets = [peers.features(lengths, options.tokens, seed, device) for seed in range(SETS)]
     memory: dict[str, float] = {}
     for name, step in steps.items():
-        for inputs in sets:
+        for inputs in [*sets, sets[0]]:  # a graph is captured at the second
             if device == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             begin = time.perf_counter()
@@ -168,12 +200,14 @@ def measure(
             times[name].append(timed(step, sets[run % SETS], device))
     seconds = float(lengths.sum()) * peers.FRAME_SECONDS
     medians = {name: statistics.median(found) for name, found in times.items()}
+    works = {name: working(step, sets[0], device) for name, step in steps.items()}
     best = min((ms for name, ms in medians.items() if name.startswith("peer")), default=0.0)
     return [
         {
             "arm": name,
             "ms": round(medians[name], 2),
             "least_ms": round(min(times[name]), 2),
+            "gpu_ms": round(works[name], 2),
             "audio_seconds_per_second": round(1000 * seconds / medians[name]),
             "faster_than_best_peer": round(best / medians[name], 3),
             "peak_gib_of_all_arms": round(memory.get(name, 0.0), 2),
@@ -196,8 +230,8 @@ def main() -> None:
     parser.add_argument(
         "--arms",
         nargs="+",
-        default=["eager", "block", "whole", "parity", "default"],
-        choices=["eager", "block", "whole", "parity", "default"],
+        default=ARMS,
+        choices=ARMS,
     )
     parser.add_argument("--profile", action="store_true", help="print what the time goes into")
     options = parser.parse_args()

@@ -3,12 +3,13 @@
     python packages/core/benchmarks/exact_cost.py docs/results/exact-cost.json
 
 The model is the large Fast Conformer with layer norm and rotary positions, learning from 64
-utterances of 16 s in BF16, compiled, with our CTC loss; a step is the trainer's own, from samples
-to updated weights. Each level has a process of its own, with its variables set before it starts,
-and both are on the GPU at the same time: they take turns, so that heat and clocks are shared. `off`
-is measured with and without cuDNN choosing kernels by their time (`off, timed kernels`), and the
-faster one counts. A pair is one turn of each; `ratio` is exact / off, `cost` the median of the
-pairs. The relative-position arm has no goal: there attention has to leave flash attention.
+utterances of 16 s in BF16, compiled and as CUDA graphs, with our CTC loss; a step is the
+trainer's own, from samples to updated weights. Each level has a process of its own, with its
+variables set before it starts, and all are on the GPU at the same time: they take turns, so that
+heat and clocks are shared. `off` is measured with and without cuDNN choosing kernels by their time
+(`off, timed kernels`), and the faster one counts. A pair is one turn of each; `ratio` is exact /
+off, `cost` the median of the pairs. The relative-position arm has no goal: there attention has to
+leave flash attention.
 """
 
 import argparse
@@ -26,14 +27,15 @@ from asr_lab.reproducibility.environment import machine
 from asr_lab.reproducibility.levels import VARIABLES, assignments
 
 GOAL = 1.05
-LEVELS = ("off", "exact")
+LEVELS = {"off": ("off", False), "off, timed kernels": ("off", True), "exact": ("exact", False)}
+"""What is compared: the level, and whether cuDNN chooses kernels by their time."""
 ARMS = {"rotary": GOAL, "relative": None}
 
 
 class Worker:
     """A process that trains at one level, and does steps when it is told to."""
 
-    def __init__(self, level: str, positions: str, flags: Sequence[str]) -> None:
+    def __init__(self, level: str, timed: bool, positions: str, flags: Sequence[str]) -> None:
         """Start it; it prepares while others do."""
         known = {
             name: value
@@ -42,7 +44,8 @@ class Worker:
         }
         variables = assignments(list(VARIABLES)) if level != "off" else {}
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--work", level, "--positions", positions, *flags],
+            [sys.executable, __file__, "--work", level, "--positions", positions, *flags]
+            + ["--timed"] * timed,
             env={**known, **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -57,10 +60,10 @@ class Worker:
                 return found
         raise SystemExit(f"a process ended with status {self.process.wait()}")
 
-    def steps(self, count: int, timed_kernels: bool) -> float:
+    def steps(self, count: int) -> float:
         """Let it do steps; return the median milliseconds of one."""
         entry = cast("IO[str]", self.process.stdin)
-        entry.write(f"{count} {int(timed_kernels)}\n")
+        entry.write(f"{count}\n")
         entry.flush()
         return float(str(self.told()["ms"]))
 
@@ -85,25 +88,27 @@ def work(options: argparse.Namespace) -> None:
         options.preset,
         options.precision,
         compile=options.compile,
+        cuda_graphs=options.graphs,
         repro=options.work,
         positions=options.positions,
     )
     with at_level(run, Group(device)):
         one = large_step.learner(run, device)
         batch, number = large_step.audio(options.utterances, options.seconds), 0
+        torch.backends.cudnn.benchmark = options.timed
         first = one.step([batch], 0)
+        one.step([batch], 1)  # a graph is captured
         logits = torch.empty(1, 1, 1025, device=device)
         ready = {
+            "gpu_ms": large_step.working(lambda: one.step([batch], 2), device),
             "loss": first.losses,
             "kernels": kernel_facts(),
             "ctc": why_not_fused(logits, batch.tokens[:1].to(device)) or "fused",
         }
         print(json.dumps(ready), flush=True)
         for line in sys.stdin:
-            count, timed_kernels = map(int, line.split())
-            torch.backends.cudnn.benchmark = bool(timed_kernels)
             times = []
-            for _ in range(count):
+            for _ in range(int(line)):
                 number += 1
                 times += large_step.timed(lambda: one.step([batch], number), 1, device, 0)  # noqa: B023
             memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
@@ -113,17 +118,12 @@ def work(options: argparse.Namespace) -> None:
 
 def pairs(workers: dict[str, Worker], count: int, steps: int) -> list[dict[str, float]]:
     """Let the levels take turns, in another order every time."""
-    turns = {
-        "off": (workers["off"], False),
-        "off, timed kernels": (workers["off"], True),
-        "exact": (workers["exact"], False),
-    }
-    for worker, timed_kernels in turns.values():  # clocks, caches, and cuDNN's choices
-        worker.steps(steps, timed_kernels)
+    for worker in workers.values():  # clocks and caches
+        worker.steps(steps)
     found = []
     for number in range(count):
-        names = list(turns) if number % 2 else list(reversed(turns))
-        one = {name: turns[name][0].steps(steps, turns[name][1]) for name in names}
+        names = list(workers) if number % 2 else list(reversed(workers))
+        one = {name: workers[name].steps(steps) for name in names}
         one["ratio"] = one["exact"] / min(one["off"], one["off, timed kernels"])
         found.append({name: round(value, 4) for name, value in one.items()})
     return found
@@ -131,7 +131,7 @@ def pairs(workers: dict[str, Worker], count: int, steps: int) -> list[dict[str, 
 
 def measure(positions: str, options: argparse.Namespace, flags: Sequence[str]) -> dict[str, object]:
     """Return the figures of one arm."""
-    workers = {level: Worker(level, positions, flags) for level in LEVELS}
+    workers = {name: Worker(*what, positions, flags) for name, what in LEVELS.items()}
     ready = {level: worker.told() for level, worker in workers.items()}
     found = pairs(workers, options.pairs, options.steps)
     for worker in workers.values():
@@ -162,7 +162,8 @@ def parsed() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--steps", type=int, default=15, help="steps of a turn")
-    parser.add_argument("--work", choices=LEVELS, help=argparse.SUPPRESS)
+    parser.add_argument("--work", choices=("off", "exact"), help=argparse.SUPPRESS)
+    parser.add_argument("--timed", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--positions", default="rotary", help=argparse.SUPPRESS)
     shared = {
         "preset": "large",
@@ -173,10 +174,13 @@ def parsed() -> tuple[argparse.Namespace, list[str]]:
     }
     for name, value in shared.items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    switches = ("compile", "graphs")
+    for name in switches:
+        parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     flags = [word for name in shared for word in (f"--{name}", str(getattr(options, name)))]
-    return options, [*flags, "--compile" if options.compile else "--no-compile"]
+    flags += [f"--{name}" if getattr(options, name) else f"--no-{name}" for name in switches]
+    return options, flags
 
 
 def main() -> None:
@@ -199,6 +203,7 @@ def main() -> None:
         "versions": {name: version(name) for name in ("asr-lab-core", "torch", "triton")},
         "model": f"conformer {options.preset}, layer norm, {options.precision}",
         "compiled": options.compile,
+        "cuda_graphs": options.graphs,
         "rows": rows,
     }
     if options.output:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from asr_lab.audio.recipes import recipe
 from asr_lab.data.audio_batch import AudioBatch
@@ -43,8 +44,12 @@ def audio(utterances: int, seconds: float) -> AudioBatch:
 
 
 def settings(preset: str, precision: str, **changes: object) -> RunConfig:
-    """Return the settings of a run; `changes` are those of the model, `compile` and `repro`."""
-    train = TrainConfig(ema=0.0, compile=bool(changes.pop("compile", False)))
+    """Return the settings of a run; `changes` are the model's and the trainer's."""
+    train = TrainConfig(
+        ema=0.0,
+        compile=bool(changes.pop("compile", False)),
+        cuda_graphs=bool(changes.pop("cuda_graphs", False)),
+    )
     level = str(changes.pop("repro", "off"))
     known = {"norm": "layer", "positions": "rotary", **changes}
     return RunConfig(
@@ -66,6 +71,18 @@ def learner(run: RunConfig, device: torch.device) -> Learner:
     with scope(0, "initialisation"):
         model: ASRModel[ModelConfig] = ConformerASRModel(config)  # type: ignore[assignment]
     return Learner(model, run, features, Group(device), installed_plugins(), 1000)
+
+
+def working(work: Callable[[], object], device: torch.device, runs: int = 3) -> float:
+    """Return the milliseconds for which the GPU works on it, by torch's profiler."""
+    if device.type != "cuda":
+        return 0.0
+    with profile(activities=[ProfilerActivity.CUDA]) as found:
+        for _ in range(runs):
+            work()
+        wait(device)
+    total: float = sum(one.self_device_time_total for one in found.key_averages())
+    return round(total / 1000 / runs, 2)
 
 
 def wait(device: torch.device) -> None:

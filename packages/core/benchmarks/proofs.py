@@ -52,13 +52,14 @@ class Part:
 
 
 STEP = "--device cpu --preset tiny --precision fp32 --utterances 2 --seconds 2 --no-compile"
+PLAIN = f"{STEP} --no-graphs"
 PARTS = (
     Part("tests", 150, "pytest -m 'gpu or needs'", "pytest -m 'gpu or needs'"),
     Part(
         "exact-cost",
         170,
         "exact_cost.py --pairs 5 --steps 12 --arms rotary",
-        f"exact_cost.py {STEP} --pairs 3 --steps 2 --arms rotary",
+        f"exact_cost.py {PLAIN} --pairs 3 --steps 2 --arms rotary",
     ),
     Part("digest", 80, "digest.py", f"digest.py {STEP} --runs 2"),
     Part("resume-time", 100, "resume_time.py", "resume_time.py --preset tiny --runs 1"),
@@ -72,7 +73,7 @@ PARTS = (
         "exact-cost-relative",
         150,
         "exact_cost.py --pairs 3 --steps 10 --arms relative",
-        f"exact_cost.py {STEP} --pairs 3 --steps 2 --arms relative",
+        f"exact_cost.py {PLAIN} --pairs 3 --steps 2 --arms relative",
     ),
     Part("ctc", 60, "ctc.py", "ctc.py --help"),
     Part(

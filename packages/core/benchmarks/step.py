@@ -7,8 +7,8 @@ median time of a step; `gpu` is the time that kernels ran in it, by torch's prof
 much the shorter, the host is what bounds the step, and a larger batch costs nothing.
 
 Every batch has a shape of its own, as in training; with `--shapes repeated`, the steps that are
-timed have shapes that were seen once before. `--cudnn-attention` leaves it to torch to choose
-cuDNN's attention, which the precision managers switch off.
+timed have shapes that were seen before. `--graphs` is `--train.cuda-graphs`. `--cudnn-attention`
+leaves it to torch to choose cuDNN's attention, which the precision managers switch off.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def audio(seconds: float, seed: int) -> AudioBatch:
     )
 
 
-def learner(name: str, precision: str) -> Learner:
+def learner(name: str, precision: str, graphs: bool) -> Learner:
     """Return a model that is ready to learn on the GPU."""
     model_class, config = MODELS[name]
     config = replace(config, vocab=VOCAB)
@@ -82,7 +82,7 @@ def learner(name: str, precision: str) -> Learner:
         preset="",
         model_config=config,
         precision=precision,
-        train=TrainConfig(ema=0.999),
+        train=TrainConfig(ema=0.999, cuda_graphs=graphs),
         data_config=DataConfig(speeds=(0.9, 1.0, 1.1), time_masks=5),
     )
     features = recipe(config.features, config.mels, config.sample_rate)
@@ -91,14 +91,15 @@ def learner(name: str, precision: str) -> Learner:
 
 
 def measure(
-    name: str, seconds: float, precision: str, steps: int, repeated: bool
+    name: str, seconds: float, precision: str, steps: int, repeated: bool, graphs: bool
 ) -> dict[str, object]:
-    """Time steps of a model after as many for warming up, then look at a few with the profiler."""
-    one = learner(name, precision)
+    """Time steps of a model after twice as many that warm up; look at a few with the profiler."""
+    one = learner(name, precision, graphs)
     batches = [audio(seconds, seed) for seed in range(steps)]
     timed = batches if repeated else [audio(seconds, steps + seed) for seed in range(steps)]
     times = []
-    for number, batch in enumerate(batches + timed):
+    warm = batches * 2  # a graph is captured the second time
+    for number, batch in enumerate(warm + timed):
         torch.cuda.synchronize()
         start = time.perf_counter()
         one.step([batch], number)
@@ -112,7 +113,7 @@ def measure(
     return {
         "model": name,
         "audio_seconds": seconds,
-        "wall_ms": round(1000 * statistics.median(times[steps:]), 1),
+        "wall_ms": round(1000 * statistics.median(times[len(warm) :]), 1),
         "gpu_ms": round(sum(kernel.self_device_time_total for kernel in kernels) / 3000, 1),
         "kernels": sum(kernel.count for kernel in kernels) // 3,
         "memory_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2),
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--shapes", choices=("fresh", "repeated"), default="fresh")
+    parser.add_argument("--graphs", action="store_true")
     parser.add_argument("--cudnn-attention", action="store_true")
     options = parser.parse_args()
     if options.cudnn_attention:  # nobody can switch it off any more
@@ -149,7 +151,9 @@ def main() -> None:
         for seconds in options.seconds:
             torch.cuda.reset_peak_memory_stats()
             repeated = options.shapes == "repeated"
-            rows.append(measure(name, seconds, options.precision, options.steps, repeated))
+            rows.append(
+                measure(name, seconds, options.precision, options.steps, repeated, options.graphs)
+            )
             print(rows[-1], flush=True)
     print(table(rows))
     if options.output:
@@ -157,6 +161,7 @@ def main() -> None:
             "command": " ".join(["python packages/core/benchmarks/step.py", *sys.argv[1:]]),
             "gpu": torch.cuda.get_device_name(),
             "precision": options.precision,
+            "cuda_graphs": options.graphs,
             "machine": machine(),
             "versions": {name: version(name) for name in ("asr-lab-core", "torch")},
             "rows": rows,

@@ -39,6 +39,7 @@ class HeadModel(ASRModel[C]):
         self.head = CTCHead(dim, config.vocab) if heads.uses_ctc else None
         self.transducer = make_transducer(heads, dim, config.vocab) if heads.transducer else None
         self.primary = heads.transducer or "ctc"
+        self.fits_cuda_graph = self.transducer is None
 
     @property
     def decoders(self) -> Mapping[str, Decoder]:
@@ -71,7 +72,6 @@ class HeadModel(ASRModel[C]):
 
     def loss(self, batch: Batch) -> LossParts:
         """Return the loss of every head in nats, by utterances."""
-        count = int(batch.valid.sum())  # now, while the device has nothing else to do
         encoded, heads = self.encoder(batch.features), self.heads
         lengths = encoded.sequences.lengths
         parts: dict[str, LossPart] = {}
@@ -102,7 +102,6 @@ class HeadModel(ASRModel[C]):
                 blank_id=self.config.blank_id,
                 valid=batch.valid,
                 weight=1.0 if self.transducer is None else heads.ctc_weight,
-                count=count,
             )
         return parts
 

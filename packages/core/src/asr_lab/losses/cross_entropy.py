@@ -31,7 +31,7 @@ def cross_entropy_loss(
         label_smoothing=smoothing,
         reduction="sum",
     )
-    return LossPart(sum=total, count=int(counted.sum()), weight=weight)
+    return LossPart(sum=total, count=counted.sum(), weight=weight)
 
 
 def teacher_forcing(

@@ -25,22 +25,19 @@ def ctc_loss(
     valid: Bool[Tensor, " batch"],
     weight: float = 1.0,
     zero_infinity: bool = True,
-    count: int | None = None,
 ) -> LossPart:
     """Return the negative log likelihood of the tokens, in nats, and the number of utterances.
 
     `ctc_losses` says what scores may be and what is promised. An utterance whose text does not fit
     in its steps adds 0 here: the plan refuses such utterances, and an infinite loss would spoil the
-    others' gradients. So does one that is not `valid`. Who knows their number says it as `count`;
-    else it is read from the device, which must have finished everything by then.
+    others' gradients. So does one that is not `valid`.
     """
     spoken = [torch.where(valid, one, 0) for one in (lengths, token_lengths)]
     losses = ctc_losses(
         scores, spoken[0], tokens, spoken[1], blank_id=blank_id, zero_infinity=zero_infinity
     )
     total = torch.where(valid, losses, 0).sum()
-    count = int(valid.sum()) if count is None else count
-    return LossPart(sum=total, count=count, weight=weight)
+    return LossPart(sum=total, count=valid.sum(), weight=weight)
 
 
 def ctc_losses(

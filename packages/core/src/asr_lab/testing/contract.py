@@ -22,6 +22,7 @@ from asr_lab.models.base import ASRModel, Batch, CTCDecoder, DecodingOptions, Mo
 from asr_lab.models.base.outputs import total_loss
 from asr_lab.plugins import ModelSpec, installed_plugins
 from asr_lab.plugins.specs import load_target
+from asr_lab.testing.graph_contract import GraphContract
 from asr_lab.testing.inputs import RandomUtterance, collate, random_utterances
 from asr_lab.training.config import RunConfig, TrainConfig
 from asr_lab.utils.errors import UnknownNameError, UserError
@@ -35,7 +36,7 @@ FRAMES = (97, 160, 64, 33)
 DECODING = DecodingOptions(max_tokens=12)
 
 
-class ModelContract:
+class ModelContract(GraphContract):
     """Every promise that models make to the trainer and the evaluator, one test each."""
 
     model: ClassVar[str] = ""

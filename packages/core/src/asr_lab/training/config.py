@@ -60,6 +60,9 @@ class TrainConfig:
     """Micro-batches per optimizer step, over all devices."""
     compile: bool = False
     """Compile the model with torch.compile."""
+    cuda_graphs: bool = False
+    """Run forward and backward as CUDA graphs, so that a GPU does not wait for the host. Batches
+    are padded to few shapes, which takes more of the GPU: worth it for small models."""
     non_finite: Literal["skip", "stop"] = "skip"
     """What to do with a step whose loss or gradient is not finite."""
     non_finite_limit: int = 10

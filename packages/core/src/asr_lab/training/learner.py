@@ -24,8 +24,10 @@ from asr_lab.reproducibility.seeding import scope
 from asr_lab.training.config import RunConfig
 from asr_lab.training.distributed import Group
 from asr_lab.training.elastic import GradientTree
+from asr_lab.training.graphs import Graphs, why_not
 from asr_lab.training.optimizers import MovingAverage, build_optimizer
 from asr_lab.training.schedules import learning_rate
+from asr_lab.utils.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ class _Loss(nn.Module):
         self.model = model
 
     def forward(
-        self, batch: Batch, counts: Mapping[str, int]
+        self, batch: Batch, counts: Mapping[str, int | Float[Tensor, ""]]
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         parts = self.model.loss(batch)  # type: ignore[operator]
         return total_loss(parts, counts), {name: part.sum.detach() for name, part in parts.items()}
@@ -72,7 +74,10 @@ class Learner:
         plugins: Plugins,
         steps: int,
     ) -> None:
-        """Prepare a freshly built model to be trained for `steps`."""
+        """Prepare a freshly built model to be trained for `steps`.
+
+        Raises UserError where CUDA graphs are asked for and cannot be.
+        """
         self.config, self.recipe, self.group, self.steps = config, recipe, group, steps
         self.precision: PrecisionManager = get_precision_manager(config.precision, group.device)
         prepared = self.precision.prepare(model)
@@ -87,6 +92,7 @@ class Learner:
         self.tree = GradientTree(self.model, group) if elastic else None
         self.loss = loss if elastic else group.wrap(loss, same_buckets=level != "off")
         self.optimizer = build_optimizer(self.model, config.train, plugins)
+        self.graphs = self._graphs() if config.train.cuda_graphs else None
         decay = config.train.ema
         self.average = MovingAverage(self.model, decay) if decay else None
         sample_rate = recipe.sample_rate
@@ -115,7 +121,7 @@ class Learner:
         # A precision that scales the loss must see the overflow, so that its scale falls.
         overflow = not finite and self.precision.scales and all(map(math.isfinite, losses.values()))
         applied = self.precision.step(self.optimizer) if finite or overflow else False
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=self.graphs is None)
         if not applied:  # running statistics have seen what was not finite
             for buffer, before in zip(self.model.buffers(), statistics, strict=True):
                 buffer.copy_(before)
@@ -148,16 +154,38 @@ class Learner:
                 batch = to_batch(audio, self.recipe, device, self.augmentation)
                 with scope(seed, "dropout", step, first + number, device=device):
                     with self._exchange(number == len(batches) - 1):
-                        with self.precision.autocast():
-                            total, parts = self.loss(batch, counts)
-                        # Data parallelism takes the mean over processes; the sum is wanted.
-                        self.precision.backward(total if self.tree else total * self.group.size)
+                        parts = (self.graphs or self._learn)(batch, counts)
                 if self.tree is not None:
                     self.tree.add(parts)
                     continue
                 for name, value in parts.items():
                     sums[name] = sums[name] + value if name in sums else value
         return sums if self.tree is None else self.tree.finish()
+
+    def _learn(
+        self, batch: Batch, counts: Mapping[str, int | Float[Tensor, ""]]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Add the gradients of a micro-batch; return the sums of its loss parts."""
+        with self.precision.autocast():
+            total, parts = self.loss(batch, counts)
+        # Data parallelism takes the mean over processes; the sum is wanted.
+        self.precision.backward(total if self.tree else total * self.group.size)
+        found: dict[str, Tensor] = parts
+        return found
+
+    def _graphs(self) -> Graphs:
+        """Return what computes gradients by graphs, with memory for them to add to."""
+        device, size = self.group.device.type, self.group.size
+        if reason := why_not(self.unwrapped, self.config.precision, device, size):
+            raise UserError(reason)
+        if self.tree is not None:
+            raise UserError(
+                "--repro elastic adds up gradients as no CUDA graph does; say --repro exact or "
+                "leave out --train.cuda-graphs"
+            )
+        for weight in self.model.parameters():
+            weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
+        return Graphs(self._learn)
 
     def _exchange(self, last: bool) -> AbstractContextManager[object]:
         return nullcontext() if last else self.group.unsynchronised(self.loss)

@@ -99,6 +99,7 @@ class ConformerASRModel(HeadModel[ConformerConfig]):
     def __init__(self, config: ConformerConfig) -> None:
         """Build encoder and heads."""
         super().__init__(config, ConformerEncoder(config), config.dim, config)
+        self.fits_cuda_graph = self.fits_cuda_graph and not config.chunks
         self.couples_utterances = config.norm == "batch" and not config.freeze_statistics
 
     @property

@@ -29,6 +29,9 @@ class ASRModel(nn.Module, ABC, Generic[C]):
 
     couples_utterances: bool = False
     """True if train mode shares statistics between utterances (batch normalisation)."""
+    fits_cuda_graph: bool = False
+    """True if `loss` only tells the device what to do, the same for every batch of a shape: it
+    reads nothing back, draws from the device's generator alone, and looks at tensors alone."""
     encoder: Encoder
     primary: str
     """Name of the decoder that `transcribe` uses unless told otherwise."""

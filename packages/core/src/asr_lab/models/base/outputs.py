@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from asr_lab.models.base.sequences import Sequences
@@ -37,8 +37,8 @@ class LossPart:
 
     sum: Float[Tensor, ""]
     """Sum over utterances or tokens, in FP32."""
-    count: int
-    """How many utterances or tokens were summed."""
+    count: int | Int[Tensor, ""]
+    """How many utterances or tokens were summed; a tensor where asking would wait for a device."""
     weight: float = 1.0
     """Factor of this part in the whole loss."""
 
@@ -46,12 +46,15 @@ class LossPart:
 LossParts: TypeAlias = Mapping[str, LossPart]
 
 
-def total_loss(parts: LossParts, counts: Mapping[str, int]) -> Float[Tensor, ""]:
+def total_loss(
+    parts: LossParts, counts: Mapping[str, int | Float[Tensor, ""]]
+) -> Float[Tensor, ""]:
     """Return the sum of weight * sum / count, where `counts` are those of the whole step.
 
-    A part whose count is 0 adds 0, but stays in the graph.
+    A part whose count is 0 adds 0, but stays in the graph. Counts on a device are 1 or more.
     """
-    terms = [part.sum * (part.weight / max(counts[name], 1)) for name, part in parts.items()]
+    most = {name: max(n, 1) if isinstance(n, int) else n for name, n in counts.items()}
+    terms = [part.sum * (part.weight / most[name]) for name, part in parts.items()]
     return torch.stack(terms).sum()
 
 

@@ -59,6 +59,7 @@ class WhisperASRModel(ASRModel[WhisperConfig]):
     """An encoder-decoder; a CTC head on the encoder helps to train it from scratch."""
 
     primary = "attention"
+    fits_cuda_graph = True
 
     def __init__(self, config: WhisperConfig) -> None:
         """Build encoder and decoder, and the CTC head if its loss has a weight."""
