@@ -195,7 +195,7 @@ def measure(kind: peers.Kind, options: argparse.Namespace, device: str) -> list[
     """Time every search on the same batches, in turns."""
     theirs = prepare(kind, options, device)
     model, rate = tune(theirs, kind, options, device)
-    spare = options.batch // 2
+    spare = options.batch
     inputs = [
         clear_batch(model, batch(seed, options, device, spare), options.batch, options.bound)
         for seed in range(options.sets)

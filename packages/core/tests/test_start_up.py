@@ -94,11 +94,11 @@ def test_a_resume_reads_its_checkpoint_once_and_beside_the_main_thread(cut: Path
 def test_what_is_read_ahead_is_the_newest_that_is_whole(cut: Path) -> None:
     (_, before), (_, newest) = steps(cut / "checkpoints")
     (newest / "optimizer.safetensors").write_bytes(b"torn")
-    found, (problem,) = load_ahead(cut).result()
+    found, (problem,) = load_ahead(cut, torch.device("cpu")).result()
     assert found is not None and found.step == 2
     assert f"{newest} is damaged: optimizer.safetensors has 4 bytes" in problem
     shutil.rmtree(before.parent)
-    assert load_ahead(cut).result() == (None, [])
+    assert load_ahead(cut, torch.device("cpu")).result() == (None, [])
 
 
 def test_what_cannot_be_read_ahead_is_told_in_a_line(

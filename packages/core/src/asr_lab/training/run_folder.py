@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
+
 from asr_lab.checkpoints import (
     Checkpoint,
     PortableModel,
@@ -24,7 +26,7 @@ from asr_lab.plugins import Plugins, Tracker
 from asr_lab.plugins.observers import Observers
 from asr_lab.reproducibility.chain import ChainEnd
 from asr_lab.reproducibility.environment import environment_changes
-from asr_lab.reproducibility.hash import file_digest
+from asr_lab.reproducibility.hash import file_digest, tensor_digest
 from asr_lab.reproducibility.record import RunRecord, Status
 from asr_lab.training.chaining import ChainWriter, Recorder
 from asr_lab.training.claiming import claim_folder
@@ -55,10 +57,15 @@ Loading = Future[tuple[Checkpoint | None, list[str]]]
 """The newest intact checkpoint of a run, while its files are read; see `load_latest`."""
 
 
-def load_ahead(run: Path) -> Loading:
-    """Begin to read the newest intact checkpoint of a run, on a thread of its own."""
-    pool = ThreadPoolExecutor(1)
+def load_ahead(run: Path, device: torch.device) -> Loading:
+    """Begin to read the newest intact checkpoint of a run, on a thread of its own.
+
+    A GPU is woken meanwhile: its context and the kernels of digests take it a second, later too.
+    """
+    pool = ThreadPoolExecutor(2)
     try:
+        if device.type == "cuda":
+            pool.submit(lambda: tensor_digest(torch.zeros(1, device=device)))
         return pool.submit(load_latest, run / CHECKPOINTS)
     finally:
         pool.shutdown(wait=False)

@@ -88,7 +88,7 @@ class Trainer:
             if before is not None:
                 assert self.resume is not None
                 check_unchanged(before, setup, self.resume)
-            loading = load_ahead(self.resume) if self.resume else None
+            loading = load_ahead(self.resume, group.device) if self.resume else None
             stream = BatchStream(setup, group)
             learner = build_learner(setup, group, plugins)
             evaluator = RunEvaluator(setup, learner, group)
