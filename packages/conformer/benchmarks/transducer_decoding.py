@@ -219,6 +219,8 @@ def measure(kind: peers.Kind, options: argparse.Namespace, device: str) -> list[
             wrong = [
                 row for row, text in enumerate(inputs[number].texts) if text != results[name][row]
             ]
+            for row in wrong:
+                print(f"FP64 {inputs[number].texts[row]}\n{name} {results[name][row]}", flush=True)
             assert not wrong, f"{kind}: {name} differs from FP64 in batch {number}, rows {wrong}"
         if "whole, ours" in results:
             texts = zip(results["whole, peer"], results["whole, ours"], strict=True)

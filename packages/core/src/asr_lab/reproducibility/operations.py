@@ -23,6 +23,8 @@ class Operation:
     cuda: Behaviour
     instead: str = ""
     """What to use where it is refused."""
+    refused_before: str = ""
+    """Release of torch from which on it is as `cuda` says; some of those before it refused it."""
 
 
 OPERATIONS = (
@@ -35,7 +37,8 @@ OPERATIONS = (
     Operation(
         name="a cumulative sum of floats",
         kernel="cumsum_cuda_kernel",
-        cuda="refused",
+        cuda="switched",
+        refused_before="2.11",
         instead="a matrix product with a triangle of ones",
     ),
     Operation(
@@ -53,7 +56,8 @@ OPERATIONS = (
     Operation(
         name="the gradient of replicating padding",
         kernel="replication_pad1d_backward_cuda",
-        cuda="refused",
+        cuda="switched",
+        refused_before="2.11",
         instead="padding with zeros, or torch.cat of expanded slices",
     ),
     Operation(
