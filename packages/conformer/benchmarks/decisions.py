@@ -19,6 +19,8 @@ class Decisions(NamedTuple):
     tokens: list[tuple[int, ...]]
     least: Tensor
     """Least difference of the two best scores at any decision of an utterance, in nats."""
+    bounded: Tensor
+    """True where the most tokens that one step may have were said at a step."""
 
 
 class Clear(NamedTuple):
@@ -35,6 +37,8 @@ class Clear(NamedTuple):
     """Utterances that were looked at."""
     near: int
     """Of these, utterances that come nearer to a tie than was asked for."""
+    bounded: int
+    """Of these, others that reach the most tokens of a step: the peer's TDT knows no such bound."""
 
 
 @torch.inference_mode()
@@ -48,9 +52,11 @@ def clear_batch(
     projected = model.transducer.project(encoded.sequences.values)
     exact = replace(encoded.sequences, values=projected.double())
     found = decide(deepcopy(model.transducer).double(), exact)
-    rows = (found.least >= bound).nonzero()[:, 0]
-    near, rows = len(found.least) - len(rows), rows[:count]
-    assert len(rows) == count, f"{near} of {len(found.least)} utterances are near a tie"
+    clear = found.least >= bound
+    near, stopped = int((~clear).sum()), int((clear & found.bounded).sum())
+    rows = (clear & ~found.bounded).nonzero()[:count, 0]
+    told = f"{near} of {len(clear)} utterances are near a tie, {stopped} at the bound of a step"
+    assert len(rows) == count, told
     return Clear(
         Batch(
             features=pick(ours.features, rows),
@@ -63,6 +69,7 @@ def clear_batch(
         float(found.least[rows].min()),
         len(found.least),
         near,
+        stopped,
     )
 
 
@@ -84,7 +91,7 @@ def decide(transducer: TransducerHead, projected: Sequences, max_symbols: int = 
     predicted, state = transducer.predict(torch.full_like(rows, blank)[:, None])
     time, symbols = torch.zeros_like(rows), torch.zeros_like(rows)
     least = torch.full_like(values[:, 0, 0], torch.inf)
-    said: list[Tensor] = []
+    bounded, said = torch.zeros_like(rows, dtype=torch.bool), list[Tensor]()
     while (active := time < lengths).any():
         cells = values[rows, time.clamp(max=values.shape[1] - 1), None]
         labels, rest = transducer.joint(cells, predicted)[:, 0, 0].tensor_split([blank + 1], -1)
@@ -95,6 +102,7 @@ def decide(transducer: TransducerHead, projected: Sequences, max_symbols: int = 
         least = torch.where(active, torch.minimum(least, gap), least)
         emits = active & (tokens != blank)
         symbols = torch.where(jumps == 0, symbols + 1, 0)
+        bounded |= emits & (symbols >= max_symbols)
         stays = (tokens != blank) & (symbols < max_symbols)
         jumps = torch.where(stays, jumps, jumps.clamp(min=1))
         symbols = torch.where(jumps == 0, symbols, 0)
@@ -105,7 +113,7 @@ def decide(transducer: TransducerHead, projected: Sequences, max_symbols: int = 
         predicted = torch.where(emits[:, None, None], after, predicted)
         state = keep_state(emits, new, state)
     texts = torch.stack(said, 1).tolist() if said else [[] for _ in rows]
-    return Decisions([tuple(token for token in row if token >= 0) for row in texts], least)
+    return Decisions([tuple(token for token in row if token >= 0) for row in texts], least, bounded)
 
 
 def gap_of(scores: Tensor) -> Tensor:

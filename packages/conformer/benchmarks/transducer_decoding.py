@@ -235,6 +235,7 @@ def measure(kind: peers.Kind, options: argparse.Namespace, device: str) -> list[
         "least_gap": min(one.least for one in inputs),
         "drawn": sum(one.drawn for one in inputs),
         "near_a_tie": sum(one.near for one in inputs),
+        "at_the_bound_of_a_step": sum(one.bounded for one in inputs),
     }
     return [
         {
