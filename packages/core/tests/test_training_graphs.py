@@ -64,8 +64,11 @@ def test_graphs_are_refused_where_bits_or_memory_would_be_wrong(probe: Path) -> 
     config = load_target(spec.config).tiny()  # type: ignore[attr-defined]
     model = load_target(spec.model)(config)  # type: ignore[operator]
     assert model.fits_cuda_graph
-    assert why_not(model, "bf16", "cuda", 1) == ""
-    assert "one process; this run has 2" in why_not(model, "bf16", "cuda", 2)
-    assert "takes fp32, tf32, bf16; found --precision fp16" in why_not(model, "fp16", "cuda", 1)
+    assert why_not(model, "bf16", "exact", "cuda", 1) == ""
+    assert "one process; this run has 2" in why_not(model, "bf16", "exact", "cuda", 2)
+    assert "takes fp32, tf32, bf16; found --precision fp16" in why_not(
+        model, "fp16", "exact", "cuda", 1
+    )
+    assert "--repro elastic adds up" in why_not(model, "bf16", "elastic", "cuda", 1)
     model.fits_cuda_graph = False
-    assert "asks the GPU for numbers" in why_not(model, "bf16", "cuda", 1)
+    assert "asks the GPU for numbers" in why_not(model, "bf16", "exact", "cuda", 1)

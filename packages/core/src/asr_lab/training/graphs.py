@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from asr_lab.models.base import ASRModel, Batch, ModelConfig, Sequences
+from asr_lab.reproducibility.levels import Level
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 """Those whose step keeps nothing on the host."""
@@ -30,7 +31,9 @@ Learn: TypeAlias = Callable[[Batch, Divisors], Mapping[str, Float[Tensor, ""]]]
 """Adds the gradients of a batch to the parameters; returns the sums of the parts of its loss."""
 
 
-def why_not(model: ASRModel[ModelConfig], precision: str, device: str, processes: int) -> str:
+def why_not(
+    model: ASRModel[ModelConfig], precision: str, level: Level, device: str, processes: int
+) -> str:
     """Return why steps cannot be graphs, with a remedy, or nothing if they can."""
     without = "leave out --train.cuda-graphs"
     if device != "cuda":
@@ -40,6 +43,11 @@ def why_not(model: ASRModel[ModelConfig], precision: str, device: str, processes
     if precision not in PRECISIONS:
         known = ", ".join(PRECISIONS)
         return f"--train.cuda-graphs takes {known}; found --precision {precision}; {without}"
+    if level == "elastic":
+        return (
+            "--repro elastic adds up gradients as no CUDA graph does; say --repro exact or "
+            f"{without}"
+        )
     if not model.fits_cuda_graph:
         kind = type(model).__name__
         return f"the loss of this {kind} asks the GPU for numbers on its way; {without}"

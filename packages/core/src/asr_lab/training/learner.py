@@ -19,7 +19,7 @@ from asr_lab.models.base import ASRModel, Batch, ModelConfig
 from asr_lab.models.base.outputs import total_loss
 from asr_lab.plugins import Plugins
 from asr_lab.precision import PrecisionManager, get_precision_manager
-from asr_lab.reproducibility.levels import resolve_level
+from asr_lab.reproducibility.levels import Level, resolve_level
 from asr_lab.reproducibility.seeding import scope
 from asr_lab.training.config import RunConfig
 from asr_lab.training.distributed import Group
@@ -92,7 +92,7 @@ class Learner:
         self.tree = GradientTree(self.model, group) if elastic else None
         self.loss = loss if elastic else group.wrap(loss, same_buckets=level != "off")
         self.optimizer = build_optimizer(self.model, config.train, plugins)
-        self.graphs = self._graphs() if config.train.cuda_graphs else None
+        self.graphs = self._graphs(level) if config.train.cuda_graphs else None
         decay = config.train.ema
         self.average = MovingAverage(self.model, decay) if decay else None
         sample_rate = recipe.sample_rate
@@ -173,16 +173,11 @@ class Learner:
         found: dict[str, Tensor] = parts
         return found
 
-    def _graphs(self) -> Graphs:
+    def _graphs(self, level: Level) -> Graphs:
         """Return what computes gradients by graphs, with memory for them to add to."""
         device, size = self.group.device.type, self.group.size
-        if reason := why_not(self.unwrapped, self.config.precision, device, size):
+        if reason := why_not(self.unwrapped, self.config.precision, level, device, size):
             raise UserError(reason)
-        if self.tree is not None:
-            raise UserError(
-                "--repro elastic adds up gradients as no CUDA graph does; say --repro exact or "
-                "leave out --train.cuda-graphs"
-            )
         for weight in self.model.parameters():
             weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
         return Graphs(self._learn)
